@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * core.h - reservations, pages, backing, promises: what kvshim is, without a GPU in sight.
+ *
+ *   struct kv_core         one per process: the reservation table and the gate
+ *   struct kv_space        one per device: the gpu_ops, the handle cache, the promise
+ *   struct kv_reservation  one address range handed out in place of a native allocation
+ *
+ * The order of a submission:
+ *
+ *   kv_core_is_idle() -> call the driver           (no reservation in this process: one relaxed load)
+ *   kv_core_enter()
+ *     kv_core_find() for each address the work carries
+ *     kv_touch() / kv_leak() / kv_zero() ... for each range it may touch
+ *     kv_settle()                                  (static reservations become whole again)
+ *     the driver call
+ *   kv_core_leave()
+ *
+ * Functions marked [inside] must be called between enter and leave, those marked [outside] must not.
+ * Every other function may be called anywhere except where it says otherwise. All functions are
+ * thread-safe. Errors are negative errno values, with the meanings of gpu_ops.h.
+ */
+#ifndef KV_CORE_CORE_H
+#define KV_CORE_CORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/gpu_ops.h"
+#include "core/stats.h"
+
+struct kv_core;
+struct kv_space;
+struct kv_reservation;
+
+enum kv_page_state {
+	KV_PAGE_EMPTY = 0,   /* no memory, reads as zero */
+	KV_PAGE_BACKED = 1,  /* device memory, mapped */
+	KV_PAGE_EVICTED = 2, /* content in host memory, not mapped */
+	KV_PAGE_SPILLED = 3, /* content in host memory, mapped in place */
+	KV_PAGE_BUSY = 4,    /* in transit; seen only under the reservation's mutex */
+};
+
+/* Where statistics go. Called from slow paths, with a leaf lock held: must not block or call back. */
+struct kv_stats_sink {
+	void *ctx;
+	void (*process)(void *ctx, const struct kv_process_stats *stats);
+	/* row: 0-based, stable for the life of the reservation; base 0 frees the row */
+	void (*reservation)(void *ctx, uint32_t row, const struct kv_reservation_stats *stats);
+};
+
+struct kv_core_config {
+	uint64_t page_size;        /* bytes; 0: the granularity of the space */
+	uint64_t spare_bytes;      /* recycled handles kept per space */
+	uint64_t host_budget;      /* bytes of host memory that may hold SPILLED pages, per space */
+	uint64_t overcommit_bytes; /* promise beyond device plus host budget, per space; 0: none */
+	uint64_t drain_timeout_ns; /* bound on one quiesce; 0: 50 ms */
+	/* One line for the operator; level 0 error, 1 warning, 2 info, 3 debug. May be NULL. No lock
+	 * of core is held. */
+	void (*log)(void *ctx, int level, const char *topic, const char *text);
+	void *log_ctx;
+};
+
+/* ---- life ---- */
+
+int kv_core_new(const struct kv_core_config *config, struct kv_core **ret_core);
+/* Frees host-side memory only; makes no gpu_ops call. Nobody may be inside. */
+void kv_core_free(struct kv_core *core);
+
+/*
+ * A device. granularity: the smallest page (bytes, power of two). ops and gpu outlive the core.
+ * sink may be NULL. -EINVAL: page_size is no multiple of granularity.
+ */
+int kv_space_new(struct kv_core *core, const struct kv_gpu_ops *ops, void *gpu, uint64_t granularity,
+		 const struct kv_stats_sink *sink, struct kv_space **ret_space);
+/* [outside] The device's memory is gone (context destroyed, device reset): forgets the reservations,
+ * host copies and handles of the space. ops_work: 1: release everything through gpu_ops first;
+ * 0: no gpu_ops call is made. */
+void kv_space_drop(struct kv_space *space, int ops_work);
+void *kv_space_gpu(const struct kv_space *space);
+
+/* Bytes reserved and not yet backed: what must stay free for growth, beyond the host budget. */
+uint64_t kv_space_unbacked(const struct kv_space *space);
+/* Spare handles go back to the driver, until bytes are freed or none is left. Returns bytes freed. */
+uint64_t kv_space_trim(struct kv_space *space, uint64_t bytes);
+/* Book-keeping of allocations that are not ours, for the statistics (delta may be negative). */
+void kv_space_native(struct kv_space *space, int64_t delta);
+void kv_space_count_passed(struct kv_space *space);
+/*
+ * May a native allocation of this size be made without breaking the promise that was given to the
+ * reservations? 0: yes; -ENOMEM: no, the engine would have met out-of-memory without us as well.
+ */
+int kv_space_admit_native(struct kv_space *space, uint64_t size);
+void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_stats);
+
+/* ---- reservations ---- */
+
+/*
+ * Reserves requested bytes (rounded up to pages), all pages EMPTY. Charged against the promise of
+ * the space (DESIGN 2.4). -ENOMEM: the promise cannot be made: the native call would have failed
+ * too, or would have taken what others were promised. -ENOSPC: the reservation table is full: allocate
+ * natively. tag: may be NULL, at most 31 bytes are kept. score: see select.h.
+ */
+int kv_reservation_new(struct kv_space *space, uint64_t requested, const char *tag, int score,
+		       struct kv_reservation **ret_reservation);
+/*
+ * [outside] Gives everything back. Waits, bounded by nothing, until the device is idle, as
+ * cuMemFree does for native memory; if a drain times out it tries again. -ENOENT: addr is not the
+ * base of a live reservation. -EBUSY: a capture is open; nothing was freed, the range stays valid.
+ * On a gpu_ops error the rest is still freed and the first error returned.
+ */
+int kv_reservation_free(struct kv_core *core, kv_gpu_addr addr);
+
+/* The live reservation that contains addr, or NULL. Lock-free, O(log n). */
+struct kv_reservation *kv_core_find(struct kv_core *core, kv_gpu_addr addr);
+/*
+ * The same for the launch path: true if addr lies in a reservation that needs attention before a
+ * launch that carries addr: anything but "static and whole". Lock-free, O(log n), two compares when
+ * addr is outside all of them.
+ */
+bool kv_core_hits(struct kv_core *core, uint64_t addr, struct kv_reservation **ret_reservation);
+
+kv_gpu_addr kv_reservation_base(const struct kv_reservation *r);
+uint64_t kv_reservation_requested(const struct kv_reservation *r);
+uint64_t kv_reservation_reserved(const struct kv_reservation *r);
+struct kv_space *kv_reservation_space(const struct kv_reservation *r);
+bool kv_reservation_is_static(const struct kv_reservation *r);
+/* True if static and every page is mapped. */
+bool kv_reservation_is_whole(const struct kv_reservation *r);
+enum kv_page_state kv_reservation_page_state(struct kv_reservation *r, uint64_t page);
+uint64_t kv_reservation_page_size(const struct kv_reservation *r);
+void kv_reservation_stats(struct kv_reservation *r, struct kv_reservation_stats *ret_stats);
+/* Calls visit for every live reservation until it returns non-zero; returns that. Holds no lock
+ * while visiting; a reservation freed meanwhile may still be visited (its rows are never freed). */
+int kv_core_each(struct kv_core *core, int (*visit)(void *ctx, struct kv_reservation *r), void *ctx);
+
+/* ---- submissions ---- */
+
+/* True if this process has no reservation: one relaxed load. */
+bool kv_core_is_idle(const struct kv_core *core);
+/* Thread slots of the gate: once per thread, kept by the caller. */
+uint32_t kv_core_thread_slot(struct kv_core *core);
+void kv_core_enter(struct kv_core *core, uint32_t slot);
+void kv_core_leave(struct kv_core *core, uint32_t slot);
+
+/*
+ * [inside] P1: the bytes [offset, offset+length) may be read or written by the work about to be
+ * submitted. EMPTY pages are backed and zeroed, EVICTED ones restored, in runs, with one flush for
+ * all. length is clipped to the reservation. -ENOMEM: neither device nor host memory: pages backed so far
+ * stay backed, nothing else has changed.
+ */
+int kv_touch(struct kv_reservation *r, uint64_t offset, uint64_t length);
+
+/* [inside] One run of pages in the same condition, for copies out of and zero fills over EMPTY pages. */
+struct kv_run {
+	uint64_t offset; /* bytes from the base */
+	uint64_t length; /* bytes, at least 1 */
+	bool empty;      /* true: EMPTY, reads as zero, has no memory */
+};
+/* The longest run at offset, clipped to end. offset < end <= reserved size. */
+void kv_run_at(struct kv_reservation *r, uint64_t offset, uint64_t end, struct kv_run *ret_run);
+
+/*
+ * [inside] P2: the work about to be submitted sets [offset, offset+length) to zero.
+ * EVICTED pages wholly inside become EMPTY at once (their host copy is dropped), since what is EMPTY
+ * reads as zero already; pages partly inside are touched. After it, kv_run_at() tells which
+ * parts need a fill by the driver (not empty) and which do not. When the fill has been submitted
+ * successfully, kv_zero_done() remembers that the whole pages inside are zero.
+ */
+int kv_zero(struct kv_reservation *r, uint64_t offset, uint64_t length);
+void kv_zero_done(struct kv_reservation *r, uint64_t offset, uint64_t length);
+
+/*
+ * P7, leaked: the reservation is static from now on: whole before every later submission. Backs
+ * nothing by itself: kv_settle() does, at the next submission (a capture is none). by: kernel or
+ * entry point, copied. The first reason wins. May be called inside or outside.
+ */
+void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char *by);
+void kv_leak_all(struct kv_core *core, enum kv_static_reason reason, const char *by);
+
+/*
+ * [inside] P7, transient: the work about to be submitted may touch any byte of r, and keeps no
+ * pointer. Backs it whole; the pages that were EMPTY are remembered and released again at the next quiesced
+ * point (kv_reap()) if nothing else has touched them and they are zero or dead. assume_dead: what
+ * the work writes into pages that were EMPTY is never read (an engine's contract).
+ */
+int kv_touch_transient(struct kv_reservation *r, bool assume_dead);
+
+/*
+ * [inside] Before the driver call of every submission: makes all static reservations whole. One relaxed
+ * load when there is nothing to do. -ENOMEM as kv_touch().
+ */
+int kv_settle(struct kv_core *core);
+
+/* ---- taking pages away ---- */
+
+/*
+ * [outside] Quiesces (gate closed, device drained), moves the content of BACKED pages of the space to
+ * host memory, at least bytes (UINT64_MAX: all), unmaps them and releases their memory. Pages found all
+ * zero become EMPTY instead. Static reservations are included: they are whole again before the next
+ * submission. ret_bytes: device bytes released. 0, -ETIMEDOUT (work in flight did not finish: nothing
+ * changed), -EBUSY (a capture is open, or somebody else is quiescing), -ENOMEM (no host memory).
+ */
+int kv_evict(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes);
+int kv_evict_all(struct kv_core *core);
+
+/* [outside] Releases what transient touches left behind. As kv_evict(), without copies. */
+int kv_reap(struct kv_space *space, uint64_t *ret_bytes);
+
+/* ---- checkers ---- */
+
+/*
+ * Walks everything and verifies the five invariants as far as core can see them: page states against
+ * mappings and handles, counters against pages, promises against reservations, the table's order,
+ * whole flags, the gate. 0, or -EPROTO with the first violation described in text (size bytes).
+ * [outside], nobody else may be changing pages.
+ */
+int kv_core_check(struct kv_core *core, char *text, uint32_t size);
+
+#endif

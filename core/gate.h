@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gate.h - the submission gate: many submitters, one who closes it.
+ *
+ * A thread enters the gate before it looks at pages and leaves it after the driver call that
+ * submits the work has returned. Whoever wants to take pages away closes the gate, which returns when
+ * every submitter has left; only then may device work be drained and a page be unmapped.
+ *
+ * Entering costs one atomic add on a cache line that, with fewer threads than slots, no other
+ * thread writes. Slots are counters: threads that share one are slower, never wrong.
+ */
+#ifndef KV_CORE_GATE_H
+#define KV_CORE_GATE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define KV_GATE_SLOTS 128u
+
+struct kv_gate_slot {
+	_Alignas(64) _Atomic uint32_t inside; /* atomic: seq_cst, partner is closed in kv_gate */
+};
+
+struct kv_gate {
+	struct kv_gate_slot slots[KV_GATE_SLOTS];
+	_Alignas(64) _Atomic uint32_t closed;  /* 1 while closed; also the futex word of waiters */
+	_Atomic uint32_t next_slot;            /* atomic: relaxed, hands out slot numbers */
+	_Atomic uint32_t left;                 /* futex word of the closer */
+	_Atomic uint32_t closer;               /* 1 while somebody holds the right to close */
+};
+
+void kv_gate_init(struct kv_gate *gate);
+
+/* A slot number for a new thread, to be kept in its thread-local state. Never fails. */
+uint32_t kv_gate_slot_new(struct kv_gate *gate);
+
+/* Enters. Waits (futex) while the gate is closed. Not recursive: a thread is inside at most once. */
+void kv_gate_enter(struct kv_gate *gate, uint32_t slot);
+void kv_gate_leave(struct kv_gate *gate, uint32_t slot);
+
+/*
+ * Closes the gate and waits until nobody is inside, at most timeout_ns (measured by CLOCK_MONOTONIC).
+ * 0: closed and empty, the caller must open it. -EBUSY: somebody else is closing or has closed it.
+ * -ETIMEDOUT: somebody stayed inside; the gate is open again. Must not be called from inside.
+ */
+int kv_gate_close(struct kv_gate *gate, uint64_t timeout_ns);
+void kv_gate_open(struct kv_gate *gate);
+
+/* True if the gate is closed and nobody is inside (checkers only). */
+bool kv_gate_is_quiet(const struct kv_gate *gate);
+
+#endif

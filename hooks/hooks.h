@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hooks.h - what the shim (the room above) gives to and gets from hooks.
+ *
+ * hooks never reads the environment and never logs by itself: the embedder fills this structure once,
+ * when kv_embed_setup() is called. That happens on the first hooked driver call that could matter (an
+ * initialisation, an allocation), never from a constructor and never from inside a symbol look-up.
+ */
+#ifndef KV_HOOKS_HOOKS_H
+#define KV_HOOKS_HOOKS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/core.h"
+#include "core/select.h"
+
+struct kv_hooks_config {
+	struct kv_core_config core;
+	struct kv_select_rules select;  /* which allocations become reservations; see core/select.h */
+	uint64_t scan_bytes;            /* uploads up to this size are searched for pointers */
+	const char *transient_kernels;  /* comma-separated globs over kernel names that keep no pointer */
+	bool report_raw_memory;         /* cuMemGetInfo answers with the driver's numbers */
+	uint32_t evict_every;           /* testing: evict everything before every n-th submission */
+	uint32_t evict_interval_ms;     /* testing: evict everything every n ms from a thread */
+	bool force_cubin_layouts;       /* testing: do not ask the driver for parameter layouts */
+	/* Called once per device before its space is made, with no lock held. Fills *ret_sink (zeroed
+	 * before) or returns a negative errno: the device is then left alone (all native). */
+	int (*device_found)(void *ctx, const uint8_t uuid[16], const char *name, uint64_t total_bytes,
+			    struct kv_stats_sink *ret_sink);
+	void *ctx;
+};
+
+/*
+ * Implemented by the embedder (shim/init.c). Fills *ret_config, which stays valid for the life of the
+ * process. 0: work. Negative errno: be inert; the embedder has said why.
+ */
+int kv_embed_setup(struct kv_hooks_config *ret_config);
+
+/* What the process is at this moment, for the embedder's public API and for tests. */
+enum kv_hooks_mode {
+	KV_HOOKS_UNREADY = 0, /* nothing has been set up yet */
+	KV_HOOKS_ACTIVE = 1,
+	KV_HOOKS_INERT = 2, /* every call goes straight to the driver, for good */
+};
+enum kv_hooks_mode kv_hooks_mode(void);
+/* The core of this process, NULL unless active. */
+struct kv_core *kv_hooks_core(void);
+
+#endif

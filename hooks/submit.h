@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * submit.h - what every hook that queues GPU work does around its driver call.
+ *
+ *   if (!kv_submit_enter())            // no reservation in this process, inert, or our own call
+ *           return real(...);
+ *   ... kv_touch() and friends ...
+ *   res = kv_submit_settle();          // static reservations whole
+ *   if (res == CUDA_SUCCESS)
+ *           res = real(...);
+ *   kv_submit_leave();
+ *
+ * The first line costs one relaxed load when the process has no reservation.
+ */
+#ifndef KV_HOOKS_SUBMIT_H
+#define KV_HOOKS_SUBMIT_H
+
+#include <stdatomic.h>
+
+#include "hooks/hooks.h"
+#include "hooks/real.h"
+
+/* Thread-local, initial-exec: no allocation, no call at access. */
+struct kv_thread {
+	uint32_t slot_plus_1; /* gate slot; 0: none yet */
+	uint32_t depth;       /* > 0: inside a hook or a call of our own: hooks pass straight through */
+};
+extern __thread struct kv_thread kv_thread __attribute__((tls_model("initial-exec")));
+
+struct kv_hooks_state {
+	_Atomic int mode;          /* enum kv_hooks_mode; atomic: release after core is set */
+	struct kv_core *core;      /* immutable once mode is ACTIVE */
+	struct kv_hooks_config config; /* immutable once mode is ACTIVE */
+	_Atomic uint32_t captures_open; /* atomic: relaxed; stream captures begun and not ended */
+};
+extern struct kv_hooks_state kv_hooks;
+
+/* Sets up on first use (real.h, kv_embed_setup, core). Cheap when done. Never from a look-up. */
+void kv_hooks_prepare(void);
+
+/* [hot] Enters the gate. False: call the driver directly and do not leave. */
+bool kv_submit_enter(void);
+/* kv_settle(), converted. */
+CUresult kv_submit_settle(void);
+void kv_submit_leave(void);
+
+/* Brackets calls of our own into the driver: hooks pass through, capture mode is relaxed. */
+struct kv_own_call {
+	CUstreamCaptureMode mode;
+};
+void kv_own_begin(struct kv_own_call *call);
+void kv_own_end(struct kv_own_call *call);
+
+/* The one place where errno and CUresult meet. 0 <-> CUDA_SUCCESS, -ENOMEM <-> OUT_OF_MEMORY, ... */
+CUresult kv_result_of(int error);
+int kv_errno_of(CUresult result);
+
+/*
+ * Is this stream capturing? Zero driver calls while no capture is open in the process. per_thread: the
+ * entry point was a _ptsz or _ptds variant (stream 0 is then the per-thread stream).
+ */
+bool kv_stream_captures(CUstream stream, bool per_thread);
+
+#endif

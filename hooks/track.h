@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * track.h - ranges that are not reservations but that the launch path or a free must know:
+ * host memory that the GPU can read (pinned, registered, managed) and native device allocations.
+ */
+#ifndef KV_HOOKS_TRACK_H
+#define KV_HOOKS_TRACK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct kv_space;
+
+enum kv_track_kind {
+	KV_TRACK_NATIVE = 1,  /* cuMemAlloc and friends, stream-ordered and pool allocations */
+	KV_TRACK_HANDLE = 2,  /* cuMemCreate by the engine; addr is the handle */
+	KV_TRACK_PINNED = 3,  /* cuMemHostAlloc, cuMemAllocHost */
+	KV_TRACK_REGISTERED = 4,
+	KV_TRACK_MANAGED = 5,
+};
+
+/* Remembers; duplicates replace. Never fails visibly: if there is no memory, accounting is short. */
+void kv_track_add(enum kv_track_kind kind, uint64_t addr, uint64_t size, struct kv_space *space);
+/* Forgets the range that starts at addr. Returns its size, 0 if unknown; corrects the statistics. */
+uint64_t kv_track_remove(enum kv_track_kind kind, uint64_t addr);
+/* The native allocation that contains addr. */
+bool kv_track_find(uint64_t addr, enum kv_track_kind *ret_kind, uint64_t *ret_base,
+		   uint64_t *ret_size);
+
+/* [hot] True if word lies in host memory that the GPU can read. Lock-free; two compares when no such
+ * range is near. */
+bool kv_track_is_host_visible(uint64_t word);
+
+#endif
