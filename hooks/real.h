@@ -8,8 +8,7 @@
 #ifndef KV_HOOKS_REAL_H
 #define KV_HOOKS_REAL_H
 
-#define __CUDA_API_VERSION_INTERNAL
-#include <cudaTypedefs.h>
+#include "hooks/exports.h"
 
 struct kv_real {
 #define KV_HOOK(symbol, base, pfn, group, sentence) pfn symbol;
