@@ -33,34 +33,35 @@ enum kv_coord_state {
 };
 
 struct kv_coord_slot {
-	uint32_t state;      /* enum kv_coord_state */
+	uint32_t state; /* enum kv_coord_state */
 	uint32_t generation;
-	uint32_t seq;        /* sequence lock of everything below */
-	int32_t owner_pid;   /* as seen in the owner's pid namespace */
+	uint32_t seq;      /* sequence lock of everything below */
+	int32_t owner_pid; /* as seen in the owner's pid namespace */
 	uint64_t owner_start;
 	uint64_t owner_pidns; /* inode of /proc/self/ns/pid */
 	uint32_t owner_uid;
-	uint32_t n_rows;     /* reservations, also those beyond KV_COORD_ROWS */
-	char name[64];       /* /proc/self/comm */
+	uint32_t n_rows; /* reservations, also those beyond KV_COORD_ROWS */
+	char name[64];   /* /proc/self/comm */
 	char note[128];
 	uint64_t updated_ns; /* CLOCK_MONOTONIC of the last write */
 	struct kv_process_stats process;
 	struct kv_reservation_stats rows[KV_COORD_ROWS];
-	uint64_t reserved[32];
+	uint64_t owner_image; /* differs after exec, which keeps pid and start time */
+	uint64_t reserved[31];
 };
 
 struct kv_coord_segment {
 	uint64_t magic;
 	uint32_t layout;
-	uint32_t header_size;  /* offsetof(struct kv_coord_segment, slots) */
+	uint32_t header_size; /* offsetof(struct kv_coord_segment, slots) */
 	uint32_t slot_size;
 	uint32_t n_slots;
-	uint64_t size;         /* of the file */
+	uint64_t size; /* of the file */
 	uint8_t gpu_uuid[16];
 	char gpu_name[64];
-	uint64_t gpu_total;    /* bytes */
-	uint32_t mutex_size;   /* sizeof(pthread_mutex_t) of who made it */
-	uint32_t ready;        /* 1 once everything above is valid; atomic: release/acquire */
+	uint64_t gpu_total;  /* bytes */
+	uint32_t mutex_size; /* sizeof(pthread_mutex_t) of who made it */
+	uint32_t ready;      /* 1 once everything above is valid; atomic: release/acquire */
 	union {
 		pthread_mutex_t mutex; /* robust, process-shared */
 		uint8_t mutex_space[64];
@@ -68,5 +69,37 @@ struct kv_coord_segment {
 	uint64_t reserved[32];
 	struct kv_coord_slot slots[KV_COORD_SLOTS];
 };
+
+_Static_assert(sizeof(pthread_mutex_t) <= 64, "the mutex fits its space");
+_Static_assert(sizeof(struct kv_coord_slot) % 8 == 0, "slots keep their alignment");
+
+/* ---- for readers: pure, no lock, no allocation (coord_check.c, coord_owner.c) ---- */
+
+/*
+ * Is this a segment that we can read? bytes: at least min(size, sizeof(struct kv_coord_segment))
+ * bytes may be read. size: of the file. 0; -EPROTONOSUPPORT: a segment of another layout; -EPROTO:
+ * no segment, or a damaged one. On an error text (may be NULL) says what is wrong.
+ */
+int kv_coord_check_header(const void *bytes, uint64_t size, char *text, uint32_t text_size);
+/*
+ * Is this copy of a slot in use sensible? 0, or -EPROTO with text. Strings of a slot that passed
+ * end within their arrays.
+ */
+int kv_coord_check_slot(const struct kv_coord_slot *copy, char *text, uint32_t text_size);
+/* Header and all slots that nobody writes at this moment. As the two above. */
+int kv_coord_check(const void *bytes, uint64_t size, char *text, uint32_t text_size);
+/*
+ * Copies a slot that is in use, under its sequence lock. 0; -ENOENT: it is free; -EAGAIN: its owner
+ * was writing at every try, or died writing: the copy is made and may be torn.
+ */
+int kv_coord_read_slot(const struct kv_coord_slot *shared, struct kv_coord_slot *ret_copy);
+
+enum kv_coord_life {
+	KV_COORD_ALIVE = 0,
+	KV_COORD_DEAD = 1,
+	KV_COORD_ELSEWHERE = 2, /* in another pid namespace: cannot be told from here */
+};
+/* Is the owner that the slot names still there? Reads /proc. */
+enum kv_coord_life kv_coord_owner_life(const struct kv_coord_slot *copy);
 
 #endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* coord_check.c - reading a segment whose every byte may be wrong; see coord_shm.h. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/coord_shm.h"
+
+#define READ_TRIES 64
+
+static int wrong(int error, char *text, uint32_t size, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static int wrong(int error, char *text, uint32_t size, const char *format, ...)
+{
+	va_list args;
+
+	if (text && size) {
+		va_start(args, format);
+		vsnprintf(text, size, format, args);
+		va_end(args);
+	}
+	return error;
+}
+
+int kv_coord_check_header(const void *bytes, uint64_t size, char *text, uint32_t text_size)
+{
+	const struct kv_coord_segment *segment = bytes;
+	uint64_t magic;
+	uint32_t layout;
+
+	if (size < offsetof(struct kv_coord_segment, header_size))
+		return wrong(
+			-EPROTO, text, text_size, "only %llu bytes long", (unsigned long long)size);
+	memcpy(&magic, &segment->magic, sizeof(magic));
+	memcpy(&layout, &segment->layout, sizeof(layout));
+	if (magic != KV_COORD_MAGIC)
+		return wrong(-EPROTO, text, text_size, "it does not begin as a segment does");
+	if (layout != KV_COORD_LAYOUT)
+		return wrong(-EPROTONOSUPPORT, text, text_size,
+			"layout %u, this kvshim has layout %u", layout, KV_COORD_LAYOUT);
+	if (size != sizeof(*segment))
+		return wrong(-EPROTO, text, text_size, "%llu bytes long instead of %llu",
+			(unsigned long long)size, (unsigned long long)sizeof(*segment));
+	if (segment->header_size != offsetof(struct kv_coord_segment, slots) ||
+		segment->slot_size != sizeof(struct kv_coord_slot) ||
+		segment->n_slots != KV_COORD_SLOTS || segment->size != sizeof(*segment) ||
+		segment->mutex_size != sizeof(pthread_mutex_t))
+		return wrong(
+			-EPROTO, text, text_size, "its sizes are not those of layout %u", layout);
+	if (__atomic_load_n(&segment->ready, __ATOMIC_ACQUIRE) != 1)
+		return wrong(-EPROTO, text, text_size, "it was never finished");
+	return 0;
+}
+
+static int check_row(const struct kv_reservation_stats *row)
+{
+	uint64_t pages = 0;
+
+	if (!row->base)
+		return 0;
+	for (int i = 0; i < 8; i++)
+		pages += row->pages[i];
+	if (row->reserved == 0 || row->requested > row->reserved ||
+		row->base + row->reserved < row->base || row->page_size == 0 ||
+		row->static_reason > KV_STATIC_ARRAY ||
+		pages > row->reserved / row->page_size + 1 ||
+		memchr(row->static_by, 0, sizeof(row->static_by)) == NULL ||
+		memchr(row->tag, 0, sizeof(row->tag)) == NULL)
+		return -EPROTO;
+	return 0;
+}
+
+int kv_coord_check_slot(const struct kv_coord_slot *copy, char *text, uint32_t text_size)
+{
+	if (copy->state != KV_COORD_ACTIVE && copy->state != KV_COORD_INERT)
+		return wrong(-EPROTO, text, text_size, "state %u", copy->state);
+	if (copy->owner_pid <= 0)
+		return wrong(-EPROTO, text, text_size, "owner %d", copy->owner_pid);
+	if (memchr(copy->name, 0, sizeof(copy->name)) == NULL ||
+		memchr(copy->note, 0, sizeof(copy->note)) == NULL)
+		return wrong(-EPROTO, text, text_size, "a name without an end");
+	for (uint32_t i = 0; i < KV_COORD_ROWS; i++)
+		if (check_row(&copy->rows[i]) != 0)
+			return wrong(
+				-EPROTO, text, text_size, "reservation row %u makes no sense", i);
+	return 0;
+}
+
+int kv_coord_read_slot(const struct kv_coord_slot *shared, struct kv_coord_slot *ret_copy)
+{
+	uint32_t state, before, after, generation;
+
+	for (int i = 0; i < READ_TRIES; i++) {
+		state = __atomic_load_n(&shared->state, __ATOMIC_ACQUIRE);
+		if (state == KV_COORD_FREE)
+			return -ENOENT;
+		generation = __atomic_load_n(&shared->generation, __ATOMIC_RELAXED);
+		/* acquire: partner is the release store that ends a write in coord_slot.c */
+		before = __atomic_load_n(&shared->seq, __ATOMIC_ACQUIRE);
+		memcpy(ret_copy, shared, sizeof(*ret_copy));
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		after = __atomic_load_n(&shared->seq, __ATOMIC_RELAXED);
+		if (before == after && before % 2 == 0 &&
+			__atomic_load_n(&shared->state, __ATOMIC_RELAXED) == state &&
+			__atomic_load_n(&shared->generation, __ATOMIC_RELAXED) == generation)
+			return 0;
+	}
+	return -EAGAIN;
+}
+
+int kv_coord_check(const void *bytes, uint64_t size, char *text, uint32_t text_size)
+{
+	const struct kv_coord_segment *segment = bytes;
+	struct kv_coord_slot copy;
+	char what[128];
+	int error = kv_coord_check_header(bytes, size, text, text_size);
+
+	for (uint32_t i = 0; !error && i < KV_COORD_SLOTS; i++) {
+		if (kv_coord_read_slot(&segment->slots[i], &copy) != 0)
+			continue;
+		if (kv_coord_check_slot(&copy, what, sizeof(what)) != 0)
+			error = wrong(-EPROTO, text, text_size, "slot %u: %s", i, what);
+	}
+	return error;
+}
