@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * init.c - from the environment to what hooks need.
+ *
+ * Nothing here runs before the program's first driver call that matters: no constructor. At exit
+ * the slots in the shared segments are freed by a destructor that calls neither the driver nor
+ * core.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "hooks/hooks.h"
+#include "shim/config.h"
+#include "shim/log.h"
+#include "shim/segment.h"
+
+static struct kv_config config; /* immutable after set-up */
+
+static void complain(void *ctx, const char *line)
+{
+	kv_log(KV_LOG_WARN, "config", "%s", line);
+}
+
+static void fill_core(struct kv_core_config *core)
+{
+	core->page_size = (uint64_t)kv_config_number(&config, KV_OPT_PAGE_SIZE);
+	core->spare_bytes = (uint64_t)kv_config_number(&config, KV_OPT_SPARE);
+	core->host_budget = (uint64_t)kv_config_number(&config, KV_OPT_HOST_BUDGET);
+	core->overcommit_bytes = (uint64_t)kv_config_number(&config, KV_OPT_OVERCOMMIT);
+	core->drain_timeout_ns = (uint64_t)kv_config_number(&config, KV_OPT_DRAIN_MS) * 1000000ull;
+	core->log = kv_log_sink;
+	core->log_ctx = NULL;
+}
+
+static void fill_select(struct kv_select_rules *rules)
+{
+	rules->min_size = (uint64_t)kv_config_number(&config, KV_OPT_MIN_SIZE);
+	rules->max_size = (uint64_t)kv_config_number(&config, KV_OPT_MAX_SIZE);
+	rules->include_sizes = kv_config_text(&config, KV_OPT_INCLUDE_SIZES);
+	rules->exclude_sizes = kv_config_text(&config, KV_OPT_EXCLUDE_SIZES);
+	rules->include_callers = kv_config_text(&config, KV_OPT_INCLUDE_CALLERS);
+	rules->exclude_callers = kv_config_text(&config, KV_OPT_EXCLUDE_CALLERS);
+	rules->include_symbols = kv_config_text(&config, KV_OPT_INCLUDE_SYMBOLS);
+	rules->exclude_symbols = kv_config_text(&config, KV_OPT_EXCLUDE_SYMBOLS);
+	rules->min_score = (int)kv_config_number(&config, KV_OPT_MIN_SCORE);
+}
+
+/* The levels are needed before the first complaint, which reading the options may bring. */
+static int read_options(void)
+{
+	struct kv_config quiet;
+
+	if (kv_config_read(&quiet, environ, NULL, NULL) != 0)
+		return -ENOMEM;
+	kv_log_set_levels(kv_config_text(&quiet, KV_OPT_LOG));
+	kv_log_set_lines((uint64_t)kv_config_number(&quiet, KV_OPT_LOG_LINES));
+	kv_config_free(&quiet);
+	return kv_config_read(&config, environ, complain, NULL);
+}
+
+int kv_embed_setup(struct kv_hooks_config *ret_config)
+{
+	int error = read_options();
+
+	if (error) {
+		kv_log(KV_LOG_ERROR, "config", "inert: no memory for the options");
+		return error;
+	}
+	if (!kv_config_number(&config, KV_OPT_ENABLE)) {
+		kv_log(KV_LOG_DEBUG, "config", "inert: KVSHIM=%s",
+			kv_config_text(&config, KV_OPT_ENABLE));
+		return -ECANCELED;
+	}
+	error = pthread_atfork(NULL, NULL, kv_segment_forget_all);
+	if (error) {
+		kv_log(KV_LOG_ERROR, "config", "inert: no memory for a fork handler");
+		return -error;
+	}
+	kv_segment_set_directory(kv_config_text(&config, KV_OPT_DIR));
+	fill_core(&ret_config->core);
+	fill_select(&ret_config->select);
+	ret_config->scan_bytes = (uint64_t)kv_config_number(&config, KV_OPT_SCAN_BYTES);
+	ret_config->transient_kernels = kv_config_text(&config, KV_OPT_TRANSIENT_KERNELS);
+	ret_config->report_raw_memory = kv_config_number(&config, KV_OPT_RAW_MEMINFO) != 0;
+	ret_config->evict_every = (uint32_t)kv_config_number(&config, KV_OPT_TEST_EVICT_EVERY);
+	ret_config->evict_interval_ms =
+		(uint32_t)kv_config_number(&config, KV_OPT_TEST_EVICT_INTERVAL_MS);
+	ret_config->force_cubin_layouts = kv_config_number(&config, KV_OPT_TEST_CUBIN_LAYOUTS) != 0;
+	ret_config->device_found = kv_segment_join;
+	ret_config->ctx = NULL;
+	return 0;
+}
+
+__attribute__((destructor)) static void leave(void)
+{
+	kv_segment_leave_all();
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* segment.c - joining the shared segments, and what to say when that fails; see segment.h. */
+#include "shim/segment.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/coord.h"
+#include "shim/log.h"
+
+#define DEVICES_MAX 64
+
+static struct {
+	pthread_mutex_t mutex;
+	const char *directory;                /* immutable after set-up */
+	struct kv_coord *coords[DEVICES_MAX]; /* guarded by mutex */
+	unsigned n_coords;                    /* guarded by mutex */
+	int last_error;                       /* guarded by mutex; the last one that was reported */
+} joined = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+void kv_segment_set_directory(const char *directory)
+{
+	joined.directory = directory;
+}
+
+static void put_process(void *ctx, const struct kv_process_stats *stats)
+{
+	kv_coord_put_process(ctx, stats);
+}
+
+static void put_row(void *ctx, uint32_t row, const struct kv_reservation_stats *stats)
+{
+	kv_coord_put_row(ctx, row, stats);
+}
+
+/* What went wrong and what to do about it. path: of the segment. */
+static void explain(int error, const char *path, const char *what, char *text, size_t size)
+{
+	const char *dir = joined.directory;
+
+	switch (-error) {
+	case EPROTO:
+		snprintf(text, size, "segment %s is damaged (%s); stop its users and remove it",
+			path, what);
+		break;
+	case EPROTONOSUPPORT:
+		snprintf(text, size,
+			"segment %s is of another version (%s); stop its users and remove it, or "
+			"set "
+			"KVSHIM_DIR to another directory",
+			path, what);
+		break;
+	case EPERM:
+		snprintf(text, size,
+			"segment %s belongs to another user or lets others write; remove it or set "
+			"KVSHIM_DIR to a directory of your own",
+			path);
+		break;
+	case EUSERS:
+		snprintf(text, size,
+			"segment %s has no free slot (%u processes); stop some of them", path,
+			KV_COORD_SLOTS);
+		break;
+	case ETIMEDOUT:
+		snprintf(text, size,
+			"segment %s is locked by a process that does not let go; continue or stop "
+			"it",
+			path);
+		break;
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+		snprintf(text, size,
+			"no room for a segment of %u KiB in %s; make room or set KVSHIM_DIR to "
+			"another "
+			"directory",
+			(unsigned)(sizeof(struct kv_coord_segment) / 1024), dir);
+		break;
+	case EACCES:
+	case EROFS:
+		snprintf(text, size,
+			"cannot write to %s (%s); make it writable or set KVSHIM_DIR to another "
+			"directory",
+			dir, strerrordesc_np(-error));
+		break;
+	case ENOENT:
+	case ENOTDIR:
+	case ENAMETOOLONG:
+		snprintf(text, size,
+			"%s is no directory to be used (%s); create it or set KVSHIM_DIR to "
+			"another",
+			dir, strerrordesc_np(-error));
+		break;
+	default:
+		snprintf(text, size, "no segment in %s (%s); set KVSHIM_DIR to another directory",
+			dir, strerrordesc_np(-error) ? strerrordesc_np(-error) : "unknown error");
+	}
+}
+
+/* Several devices mostly fail for one reason: it is told once. */
+static void report(int error, const uint8_t uuid[16], const char *what)
+{
+	char path[512] = "?", text[KV_LOG_LINE_MAX];
+	bool again;
+
+	pthread_mutex_lock(&joined.mutex);
+	again = joined.last_error == error;
+	joined.last_error = error;
+	pthread_mutex_unlock(&joined.mutex);
+	if (again)
+		return;
+	kv_coord_path(joined.directory, (uint32_t)geteuid(), uuid, path, sizeof(path));
+	explain(error, path, what, text, sizeof(text));
+	kv_log(KV_LOG_ERROR, "coord", "inert: %s", text);
+}
+
+int kv_segment_join(void *ctx, const uint8_t uuid[16], const char *name, uint64_t total_bytes,
+	struct kv_stats_sink *ret_sink)
+{
+	struct kv_coord_request request = {
+		.directory = joined.directory, .gpu_name = name, .gpu_total = total_bytes};
+	struct kv_coord *coord;
+	char what[128] = "";
+	int error;
+
+	memcpy(request.uuid, uuid, sizeof(request.uuid));
+	error = kv_coord_join(&request, &coord, what, sizeof(what));
+	if (error) {
+		report(error, uuid, what);
+		return error;
+	}
+	pthread_mutex_lock(&joined.mutex);
+	if (joined.n_coords < DEVICES_MAX)
+		joined.coords[joined.n_coords++] = coord;
+	else
+		error = -EUSERS;
+	pthread_mutex_unlock(&joined.mutex);
+	if (error) {
+		kv_coord_leave(coord);
+		return error;
+	}
+	kv_log(KV_LOG_DEBUG, "coord", "slot %u of %s", kv_coord_slot_index(coord),
+		name ? name : "?");
+	ret_sink->ctx = coord;
+	ret_sink->process = put_process;
+	ret_sink->reservation = put_row;
+	return 0;
+}
+
+void kv_segment_leave_all(void)
+{
+	pthread_mutex_lock(&joined.mutex);
+	while (joined.n_coords)
+		kv_coord_leave(joined.coords[--joined.n_coords]);
+	pthread_mutex_unlock(&joined.mutex);
+}
+
+void kv_segment_forget_all(void)
+{
+	/* the child's only thread: nobody can hold the mutex now, whatever it says */
+	pthread_mutex_init(&joined.mutex, NULL);
+	for (unsigned i = 0; i < joined.n_coords; i++)
+		kv_coord_forget(joined.coords[i]);
+	joined.n_coords = 0;
+}
