@@ -33,14 +33,6 @@ struct kv_core;
 struct kv_space;
 struct kv_reservation;
 
-enum kv_page_state {
-	KV_PAGE_EMPTY = 0,   /* no memory, reads as zero */
-	KV_PAGE_BACKED = 1,  /* device memory, mapped */
-	KV_PAGE_EVICTED = 2, /* content in host memory, not mapped */
-	KV_PAGE_SPILLED = 3, /* content in host memory, mapped in place */
-	KV_PAGE_BUSY = 4,    /* in transit; seen only under the reservation's mutex */
-};
-
 /* Where statistics go. Called from slow paths, with a leaf lock held: must not block or call back. */
 struct kv_stats_sink {
 	void *ctx;

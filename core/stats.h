@@ -13,6 +13,15 @@
 
 #define KV_STATS_NAME_MAX 128u
 
+/* What a page is. The numbers are part of the layout (struct kv_reservation_stats.pages). */
+enum kv_page_state {
+	KV_PAGE_EMPTY = 0,   /* no memory, reads as zero */
+	KV_PAGE_BACKED = 1,  /* device memory, mapped */
+	KV_PAGE_EVICTED = 2, /* content in host memory, not mapped */
+	KV_PAGE_SPILLED = 3, /* content in host memory, mapped in place */
+	KV_PAGE_BUSY = 4,    /* in transit; seen only under the reservation's mutex */
+};
+
 /* Why a reservation is static (struct kv_reservation_stats.static_reason). */
 enum kv_static_reason {
 	KV_STATIC_NO = 0,
