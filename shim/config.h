@@ -79,6 +79,8 @@ int kv_option_parse(const struct kv_option *option, const char *text, int64_t *r
 
 /* The option of this name ("KVSHIM_MIN_SIZE", "min-size" or "MIN_SIZE"), or KV_OPT_COUNT. */
 enum kv_option_id kv_option_find(const char *name);
+/* Its flag without the dashes: "min-size"; "enable" for KVSHIM itself. */
+void kv_option_flag(const struct kv_option *option, char *text, uint32_t size);
 /* The known name nearest to an unknown one; never NULL. */
 const char *kv_option_nearest(const char *name);
 

@@ -190,24 +190,34 @@ int kv_option_parse(const struct kv_option *option, const char *text, int64_t *r
 	return error;
 }
 
-/* "KVSHIM_MIN_SIZE", "min-size" and "MIN_SIZE" are the same; option "on" of `kvshim run` is none.
- */
+void kv_option_flag(const struct kv_option *option, char *text, uint32_t size)
+{
+	const char *name = strchr(option->name, '_');
+
+	snprintf(text, size, "%s", name ? name + 1 : "enable");
+	for (; *text; text++)
+		*text = *text == '_' ? '-' : (char)tolower((unsigned char)*text);
+}
+
+/* Case and the two separators make no difference. */
+static bool same_name(const char *a, const char *b)
+{
+	for (; *a && *b; a++, b++)
+		if (toupper((unsigned char)(*a == '-' ? '_' : *a)) !=
+			toupper((unsigned char)(*b == '-' ? '_' : *b)))
+			return false;
+	return *a == *b;
+}
+
 enum kv_option_id kv_option_find(const char *name)
 {
-	char full[64];
-	size_t length;
+	char flag[64];
 
-	if (strncasecmp(name, "KVSHIM", 6) == 0)
-		length = (size_t)snprintf(full, sizeof(full), "%s", name);
-	else
-		length = (size_t)snprintf(full, sizeof(full), "KVSHIM_%s", name);
-	if (length >= sizeof(full))
-		return KV_OPT_COUNT;
-	for (size_t i = 0; i < length; i++)
-		full[i] = full[i] == '-' ? '_' : (char)toupper((unsigned char)full[i]);
-	for (int i = 0; i < KV_OPT_COUNT; i++)
-		if (strcmp(kv_options[i].name, full) == 0)
+	for (int i = 0; i < KV_OPT_COUNT; i++) {
+		kv_option_flag(&kv_options[i], flag, sizeof(flag));
+		if (same_name(name, kv_options[i].name) || same_name(name, flag))
 			return (enum kv_option_id)i;
+	}
 	return KV_OPT_COUNT;
 }
 
