@@ -47,4 +47,10 @@ enum kv_hooks_mode kv_hooks_mode(void);
 /* The core of this process, NULL unless active. */
 struct kv_core *kv_hooks_core(void);
 
+/*
+ * What the calling thread says about its next allocations (core/select.h); stays until changed. name: up to
+ * 31 bytes are kept with the reservation and shown in the statistics; NULL: none. Calls no driver.
+ */
+void kv_alloc_set_tag(enum kv_tag tag, const char *name);
+
 #endif

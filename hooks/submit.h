@@ -24,6 +24,7 @@
 struct kv_thread {
 	uint32_t slot_plus_1; /* gate slot; 0: none yet */
 	uint32_t depth;       /* > 0: inside a hook or a call of our own: hooks pass straight through */
+	uint32_t own_depth;   /* > 0: inside kv_own_begin(): capture mode is relaxed already */
 };
 extern __thread struct kv_thread kv_thread __attribute__((tls_model("initial-exec")));
 
@@ -40,6 +41,9 @@ void kv_hooks_prepare(void);
 
 /* [hot] Enters the gate. False: call the driver directly and do not leave. */
 bool kv_submit_enter(void);
+/* The same for calls that queue nothing but must not overlap a drain (a stream is destroyed): enters the
+ * gate also when there is no reservation, and never evicts first. False: not active, or inside. */
+bool kv_submit_enter_quiet(void);
 /* kv_settle(), converted. */
 CUresult kv_submit_settle(void);
 void kv_submit_leave(void);
@@ -48,6 +52,7 @@ void kv_submit_leave(void);
 struct kv_own_call {
 	CUstreamCaptureMode mode;
 };
+/* Nests; only the outermost pair calls the driver. Does not change the current context. */
 void kv_own_begin(struct kv_own_call *call);
 void kv_own_end(struct kv_own_call *call);
 

@@ -23,6 +23,8 @@ enum kv_track_kind {
 void kv_track_add(enum kv_track_kind kind, uint64_t addr, uint64_t size, struct kv_space *space);
 /* Forgets the range that starts at addr. Returns its size, 0 if unknown; corrects the statistics. */
 uint64_t kv_track_remove(enum kv_track_kind kind, uint64_t addr);
+/* The context or device is gone, and its native allocations with it. */
+void kv_track_forget(struct kv_space *space);
 /* The native allocation that contains addr. */
 bool kv_track_find(uint64_t addr, enum kv_track_kind *ret_kind, uint64_t *ret_base,
 		   uint64_t *ret_size);
