@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kernel.c - from a function handle to what is known about it.
+ *
+ * Readers probe a hash table without a lock and never wait. A full table is replaced by a larger
+ * copy; the old one stays allocated, since a reader may be in it (all of them together are smaller
+ * than the newest). Records are kept for good and found again when a forgotten handle turns up with
+ * the same name and layout, so memory is bounded by the kernels of the program, not by how often it
+ * loads them.
+ */
+#include <errno.h>
+#include <fnmatch.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hooks/call.h"
+#include "hooks/launch.h"
+#include "hooks/module.h"
+
+#define TABLE_START 256u
+#define RECORD_BUCKETS 512u
+
+struct table {
+	uint32_t mask; /* slots - 1; a power of two */
+	uint32_t used; /* guarded by mutex */
+	_Atomic(const struct kv_kernel *)
+		slots[]; /* atomic: release on insert, acquire in lookup */
+};
+
+struct record {
+	struct kv_kernel kernel;
+	struct record *next; /* in its bucket; guarded by mutex */
+			     /* then: offsets, sizes, words, name */
+};
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* leaf */
+static _Atomic(struct table *) current; /* atomic: release on replacement, acquire in lookup */
+static _Atomic uint32_t generation;     /* atomic: acq_rel; how often everything was forgotten */
+static struct record *records[RECORD_BUCKETS]; /* guarded by mutex */
+
+static const struct kv_kernel unknown = {.name = "?"};
+
+static uint32_t hash(const void *handle)
+{
+	return ((uintptr_t)handle >> 4) * 0x9e3779b97f4a7c15ull >> 32;
+}
+
+/* [hot] */
+static const struct kv_kernel *lookup(const struct table *table, const void *handle)
+{
+	const struct kv_kernel *kernel;
+
+	for (uint32_t i = hash(handle);; i++) {
+		kernel = atomic_load_explicit(&table->slots[i & table->mask], memory_order_acquire);
+		if (!kernel || kernel->handle == handle)
+			return kernel;
+	}
+}
+
+/* ---- making a record ---- */
+
+static bool is_transient(const char *name)
+{
+	const char *list = kv_hooks.config.transient_kernels;
+	char glob[256];
+
+	while (list && *list) {
+		size_t length = strcspn(list, ",");
+
+		if (length && length < sizeof(glob)) {
+			memcpy(glob, list, length);
+			glob[length] = '\0';
+			if (!fnmatch(glob, name, 0))
+				return true;
+		}
+		list += length + (list[length] == ',');
+	}
+	return false;
+}
+
+/* layout NULL: unknown. NULL: no memory. */
+static struct record *record_new(
+	const void *handle, const char *name, const struct kv_layout *layout)
+{
+	uint32_t n = layout ? layout->n_params : 0;
+	size_t fixed =
+		sizeof(struct record) + n * (2 * sizeof(uint32_t) + sizeof(struct kv_kernel_words));
+	struct record *record = malloc(fixed + strlen(name) + 1);
+	struct kv_kernel_words *words;
+	uint32_t *offsets, *sizes;
+
+	if (!record)
+		return NULL;
+	offsets = (uint32_t *)(record + 1);
+	sizes = offsets + n;
+	words = (struct kv_kernel_words *)(sizes + n);
+	record->next = NULL;
+	record->kernel = (struct kv_kernel){
+		.handle = handle,
+		.name = strcpy((char *)(words + n), name),
+		.n_params = n,
+		.params_size = layout ? layout->params_size : 0,
+		.offsets = offsets,
+		.sizes = sizes,
+		.words = words,
+		.layout_known = layout,
+		.transient = is_transient(name),
+	};
+	for (uint32_t i = 0; i < n; i++) {
+		offsets[i] = layout->params[i].offset;
+		sizes[i] = layout->params[i].size;
+		/* Others cannot hold an address, whatever their bits look like: a pointer's
+		 * alignment makes the size of what contains it a multiple of eight. */
+		if (sizes[i] % 8 == 0)
+			words[record->kernel.n_words++] =
+				(struct kv_kernel_words){i, offsets[i], sizes[i] / 8};
+	}
+	return record;
+}
+
+static bool same_record(const struct kv_kernel *a, const struct kv_kernel *b)
+{
+	return a->handle == b->handle && a->layout_known == b->layout_known &&
+	       a->n_params == b->n_params && a->params_size == b->params_size &&
+	       !memcmp(a->offsets, b->offsets, a->n_params * sizeof(*a->offsets)) &&
+	       !memcmp(a->sizes, b->sizes, a->n_params * sizeof(*a->sizes)) &&
+	       !strcmp(a->name, b->name);
+}
+
+/* How the driver answers about functions, and about kernels, which are given to launches just as
+ * well. */
+static CUresult function_param(const void *f, size_t i, size_t *offset, size_t *size)
+{
+	return KV_REAL(cuFuncGetParamInfo)((CUfunction)f, i, offset, size);
+}
+
+static CUresult kernel_param(const void *k, size_t i, size_t *offset, size_t *size)
+{
+	return KV_REAL(cuKernelGetParamInfo)((CUkernel)k, i, offset, size);
+}
+
+/* The list ends with CUDA_ERROR_INVALID_VALUE; every other error means that it is not known. */
+static int ask_params(CUresult (*ask)(const void *, size_t, size_t *, size_t *), const void *handle,
+	struct kv_layout **ret_layout)
+{
+	struct kv_layout *layout = calloc(1, sizeof(*layout)), *grown;
+	size_t room = 0, offset, size;
+	CUresult res;
+
+	if (!layout)
+		return -ENOMEM;
+	while ((res = ask(handle, layout->n_params, &offset, &size)) == CUDA_SUCCESS) {
+		if (layout->n_params >= KV_LAYOUT_PARAMS_MAX || offset > KV_LAYOUT_BYTES_MAX ||
+			size > KV_LAYOUT_BYTES_MAX)
+			goto free_layout;
+		if (layout->n_params == room) {
+			room = room ? 2 * room : 16;
+			grown = realloc(layout, sizeof(*layout) + room * sizeof(layout->params[0]));
+			if (!grown)
+				goto free_layout;
+			layout = grown;
+		}
+		layout->params[layout->n_params].offset = offset;
+		layout->params[layout->n_params].size = size;
+		layout->n_params++;
+		if (offset + size > layout->params_size)
+			layout->params_size = offset + size;
+	}
+	if (res != CUDA_ERROR_INVALID_VALUE)
+		goto free_layout;
+	*ret_layout = layout;
+	return 0;
+
+free_layout:
+	free(layout);
+	return -ENOENT;
+}
+
+/*
+ * A handle may be a CUfunction or a CUkernel; whichever family of calls knows its name is asked. An
+ * empty list is believed only if the other family has none either: a driver that answers "invalid
+ * value" for a handle of the other kind must not make us think that there is nothing to see.
+ */
+static void ask_driver(const void *handle, const char **ret_name, struct kv_layout **ret_layout)
+{
+	bool is_function = KV_REAL(cuFuncGetName)(ret_name, (CUfunction)handle) == CUDA_SUCCESS;
+	struct kv_layout *layout = NULL, *other = NULL;
+	bool is_kernel = !is_function &&
+			 KV_REAL(cuKernelGetName)(ret_name, (CUkernel)handle) == CUDA_SUCCESS;
+
+	if (!is_function && !is_kernel)
+		*ret_name = NULL;
+	if (kv_images_wanted())
+		return;
+	if (ask_params(is_kernel ? kernel_param : function_param, handle, &layout))
+		layout = NULL;
+	if (!layout || !layout->n_params) {
+		if (!ask_params(is_kernel ? function_param : kernel_param, handle, &other) &&
+			(!layout || other->n_params)) {
+			free(layout);
+			layout = other;
+			other = NULL;
+		}
+		free(other);
+	}
+	/* Neither family knows the handle: an empty answer proves nothing. */
+	if (layout && !layout->n_params && !*ret_name) {
+		free(layout);
+		layout = NULL;
+	}
+	*ret_layout = layout;
+}
+
+static struct record *record_make(const void *handle)
+{
+	struct kv_layout *layout = NULL;
+	const char *driver_name = NULL;
+	char *image_name = NULL;
+	struct kv_own_call own;
+	struct record *record;
+
+	kv_own_begin(&own);
+	ask_driver(handle, &driver_name, &layout);
+	if (kv_images_wanted() && kv_module_layout(handle, driver_name, &image_name, &layout))
+		layout = NULL;
+	record = record_new(handle,
+		driver_name  ? driver_name
+		: image_name ? image_name
+			     : "?",
+		layout);
+	kv_own_end(&own);
+	free(image_name);
+	free(layout);
+	return record;
+}
+
+/* ---- publishing ---- */
+
+/* [mutex] Room for one more; a new table if needed. NULL: no memory. */
+static struct table *table_with_room(void)
+{
+	struct table *old = atomic_load_explicit(&current, memory_order_relaxed), *table;
+	uint32_t n;
+
+	if (old && old->used < (old->mask + 1) / 2)
+		return old;
+	n = old ? 2 * (old->mask + 1) : TABLE_START;
+	table = calloc(1, sizeof(*table) + n * sizeof(table->slots[0]));
+	if (!table)
+		return NULL;
+	table->mask = n - 1;
+	for (uint32_t i = 0; old && i <= old->mask; i++) {
+		const struct kv_kernel *kernel =
+			atomic_load_explicit(&old->slots[i], memory_order_relaxed);
+		uint32_t at;
+
+		if (!kernel)
+			continue;
+		for (at = hash(kernel->handle); table->slots[at & table->mask]; at++)
+			;
+		atomic_init(&table->slots[at & table->mask], kernel);
+		table->used++;
+	}
+	/* release: partner is the load in kv_kernel_of(). The old table stays: readers may be in
+	 * it. */
+	atomic_store_explicit(&current, table, memory_order_release);
+	return table;
+}
+
+/* [mutex] The kept record that equals this one, or this one, kept from now on. */
+static const struct kv_kernel *record_keep(struct record *record)
+{
+	struct record **bucket = &records[hash(record->kernel.handle) % RECORD_BUCKETS];
+
+	for (struct record *r = *bucket; r; r = r->next) {
+		if (same_record(&r->kernel, &record->kernel)) {
+			free(record);
+			return &r->kernel;
+		}
+	}
+	record->next = *bucket;
+	*bucket = record;
+	return &record->kernel;
+}
+
+static __attribute__((noinline)) const struct kv_kernel *make(const void *handle)
+{
+	uint32_t before = atomic_load_explicit(&generation, memory_order_acquire);
+	struct record *record = record_make(handle);
+	const struct kv_kernel *kernel, *found = NULL;
+	struct table *table;
+
+	if (!record)
+		return &unknown;
+	pthread_mutex_lock(&mutex);
+	kernel = record_keep(record);
+	table = table_with_room();
+	if (table)
+		found = lookup(table, handle);
+	/* Forgotten while we asked, or no memory: good for this launch only. */
+	if (table && !found && before == atomic_load_explicit(&generation, memory_order_relaxed)) {
+		uint32_t at = hash(handle);
+
+		while (atomic_load_explicit(&table->slots[at & table->mask], memory_order_relaxed))
+			at++;
+		/* release: partner is the load in lookup(). */
+		atomic_store_explicit(
+			&table->slots[at & table->mask], kernel, memory_order_release);
+		table->used++;
+	}
+	pthread_mutex_unlock(&mutex);
+	return found ? found : kernel;
+}
+
+const struct kv_kernel *kv_kernel_of(const void *function)
+{
+	const struct table *table = atomic_load_explicit(&current, memory_order_acquire);
+	const struct kv_kernel *kernel = kv_likely(table) ? lookup(table, function) : NULL;
+
+	return kv_likely(kernel) ? kernel : make(function);
+}
+
+void kv_kernel_forget(void)
+{
+	struct table *table;
+
+	pthread_mutex_lock(&mutex);
+	atomic_fetch_add_explicit(&generation, 1, memory_order_acq_rel);
+	table = atomic_load_explicit(&current, memory_order_relaxed);
+	/* In place: a reader that meets a hole too early asks again, which is slow and right. */
+	for (uint32_t i = 0; table && i <= table->mask; i++)
+		atomic_store_explicit(&table->slots[i], NULL, memory_order_relaxed);
+	if (table)
+		table->used = 0;
+	pthread_mutex_unlock(&mutex);
+}
