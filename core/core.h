@@ -110,7 +110,8 @@ struct kv_reservation *kv_core_find(struct kv_core *core, kv_gpu_addr addr);
  * launch that carries addr: anything but "static and whole". Lock-free, O(log n), two compares when
  * addr is outside all of them.
  */
-bool kv_core_hits(struct kv_core *core, uint64_t addr, struct kv_reservation **ret_reservation);
+static inline bool kv_core_hits(
+	struct kv_core *core, uint64_t addr, struct kv_reservation **ret_reservation);
 
 kv_gpu_addr kv_reservation_base(const struct kv_reservation *r);
 uint64_t kv_reservation_requested(const struct kv_reservation *r);
@@ -129,11 +130,11 @@ int kv_core_each(struct kv_core *core, int (*visit)(void *ctx, struct kv_reserva
 /* ---- submissions ---- */
 
 /* True if this process has no reservation: one relaxed load. */
-bool kv_core_is_idle(const struct kv_core *core);
+static inline bool kv_core_is_idle(const struct kv_core *core);
 /* Thread slots of the gate: once per thread, kept by the caller. */
 uint32_t kv_core_thread_slot(struct kv_core *core);
-void kv_core_enter(struct kv_core *core, uint32_t slot);
-void kv_core_leave(struct kv_core *core, uint32_t slot);
+static inline void kv_core_enter(struct kv_core *core, uint32_t slot);
+static inline void kv_core_leave(struct kv_core *core, uint32_t slot);
 
 /*
  * [inside] P1: the bytes [offset, offset+length) may be read or written by the work about to be
@@ -182,7 +183,7 @@ int kv_touch_transient(struct kv_reservation *r, bool assume_dead);
  * [inside] Before the driver call of every submission: makes all static reservations whole. One relaxed
  * load when there is nothing to do. -ENOMEM as kv_touch().
  */
-int kv_settle(struct kv_core *core);
+static inline int kv_settle(struct kv_core *core);
 
 /* ---- taking pages away ---- */
 
@@ -208,5 +209,7 @@ int kv_reap(struct kv_space *space, uint64_t *ret_bytes);
  * [outside], nobody else may be changing pages.
  */
 int kv_core_check(struct kv_core *core, char *text, uint32_t size);
+
+#include "core/hot.h" /* the bodies of the inline functions above */
 
 #endif

@@ -35,9 +35,29 @@ void kv_gate_init(struct kv_gate *gate);
 /* A slot number for a new thread, to be kept in its thread-local state. Never fails. */
 uint32_t kv_gate_slot_new(struct kv_gate *gate);
 
-/* Enters. Waits (futex) while the gate is closed. Not recursive: a thread is inside at most once. */
-void kv_gate_enter(struct kv_gate *gate, uint32_t slot);
-void kv_gate_leave(struct kv_gate *gate, uint32_t slot);
+/* The slow halves of kv_gate_enter() and kv_gate_leave(): the gate is closed. Keep errno. */
+void kv_gate_enter_closed(struct kv_gate *gate, uint32_t slot);
+void kv_gate_leave_closed(struct kv_gate *gate);
+
+/*
+ * Enters. Waits (futex) while the gate is closed. Not recursive: a thread is inside at most once.
+ * The add and the load are seq_cst, and so are the closer's store and its loads of the slots:
+ * either the closer sees this thread inside or this thread sees the gate closed.
+ */
+static inline void kv_gate_enter(struct kv_gate *gate, uint32_t slot)
+{
+	atomic_fetch_add(&gate->slots[slot % KV_GATE_SLOTS].inside, 1);
+	if (__builtin_expect(atomic_load(&gate->closed) != 0, 0))
+		kv_gate_enter_closed(gate, slot);
+}
+
+/* Leaves. The same pairing: either the closer sees the slot fall or this thread wakes it. */
+static inline void kv_gate_leave(struct kv_gate *gate, uint32_t slot)
+{
+	atomic_fetch_sub(&gate->slots[slot % KV_GATE_SLOTS].inside, 1);
+	if (__builtin_expect(atomic_load(&gate->closed) != 0, 0))
+		kv_gate_leave_closed(gate);
+}
 
 /*
  * Closes the gate and waits until nobody is inside, at most timeout_ns (measured by CLOCK_MONOTONIC).
@@ -46,6 +66,8 @@ void kv_gate_leave(struct kv_gate *gate, uint32_t slot);
  */
 int kv_gate_close(struct kv_gate *gate, uint64_t timeout_ns);
 void kv_gate_open(struct kv_gate *gate);
+/* Waits until whoever has closed the gate has opened it; returns at once when it is open. Keeps errno. */
+void kv_gate_wait(struct kv_gate *gate);
 
 /* True if the gate is closed and nobody is inside (checkers only). */
 bool kv_gate_is_quiet(const struct kv_gate *gate);

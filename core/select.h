@@ -54,7 +54,8 @@ struct kv_select_answer {
 void kv_select(const struct kv_select_rules *rules, const struct kv_select_request *request,
 	       struct kv_select_answer *ret_answer);
 
-/* True if any library or symbol list is set: the hook then has to unwind the stack. */
+/* True if any library or symbol list is set, or a score is required: the hook then has to unwind the
+ * stack. Without frames the score lacks what the makers' symbols would add. */
 bool kv_select_needs_frames(const struct kv_select_rules *rules);
 
 /* "SIZE" or "LOW-HIGH" into bounds; 0 or -EINVAL. For the option parser. */

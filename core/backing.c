@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * backing.c - giving pages memory, in runs.
+ *
+ * A run is a maximal series of adjacent pages that need memory. Per page: one handle (recycled or
+ * created) and one map call; per run: one set_access, and one zero or copy for each series of pages
+ * that want the same; per call: one flush. All pages of the call are BUSY until the flush has
+ * returned.
+ */
+#include "core/backing.h"
+
+#include <errno.h>
+
+#include "core/page.h"
+#include "core/space.h"
+
+static bool needs_memory(const struct kv_page *page)
+{
+	return page->state == KV_PAGE_EMPTY || page->state == KV_PAGE_EVICTED;
+}
+
+void kv_back_count(struct kv_space *space)
+{
+	kv_count(&space->submissions, 1);
+	atomic_store_explicit(&space->last_submission_ns, kv_gpu_now(space), memory_order_relaxed);
+}
+
+/*
+ * A handle for one page. ret_where: 0 or KV_PAGE_HOST. Spares come first, so that there is nothing
+ * to trim when the device is full; what is left then is the host budget.
+ */
+static int page_memory(struct kv_space *space, kv_gpu_handle *ret_handle, uint8_t *ret_where)
+{
+	kv_gpu_handle handle = kv_spare_pop(space);
+	int error;
+
+	*ret_where = 0;
+	if (handle) {
+		*ret_handle = handle;
+		return 0;
+	}
+	error = kv_gpu_handle_create(space, space->page_size, KV_GPU_DEVICE, ret_handle);
+	if (error != -ENOMEM)
+		return error;
+	if (!kv_budget_take(space, space->page_size))
+		return -ENOMEM;
+	error = kv_gpu_handle_create(space, space->page_size, KV_GPU_HOST, ret_handle);
+	if (error < 0) {
+		kv_budget_give(space, space->page_size);
+		return error == -EOPNOTSUPP ? -ENOMEM : error;
+	}
+	*ret_where = KV_PAGE_HOST;
+	return 0;
+}
+
+/*
+ * Pages that were to become readable go back to what they were. queued: fills may
+ * be under way. If the device cannot be made to let go of a page, the page stays mapped as a
+ * leftover.
+ */
+static void undo(struct kv_reservation *r, uint64_t first, uint64_t end, bool queued)
+{
+	struct kv_space *space = kv_reservation_space_of(r);
+	bool stuck = queued && kv_gpu_flush(space) < 0;
+	uint64_t a, b;
+
+	for (a = first; a < end; a = b) {
+		bool mapped = r->pages[a].state == KV_PAGE_BUSY && r->pages[a].handle != 0;
+
+		b = a + 1;
+		if (!mapped)
+			continue;
+		while (b < end && r->pages[b].state == KV_PAGE_BUSY && r->pages[b].handle != 0)
+			b++;
+		if (stuck || kv_gpu_unmap(space, kv_page_addr(r, a), (b - a) * r->page_size) < 0)
+			continue;
+		for (uint64_t i = a; i < b; i++)
+			kv_page_detach(r, i, true);
+	}
+	for (uint64_t i = first; i < end; i++) {
+		if (r->pages[i].state == KV_PAGE_BUSY)
+			kv_page_set(r, i, r->pages[i].host ? KV_PAGE_EVICTED : KV_PAGE_EMPTY);
+	}
+}
+
+/* True if page b may be filled by the call that fills the page before it. */
+static bool fills_on(const struct kv_reservation *r, uint64_t b)
+{
+	const struct kv_page *before = &r->pages[b - 1], *page = &r->pages[b];
+
+	if ((before->flags ^ page->flags) & (KV_PAGE_HOST | KV_PAGE_BIG))
+		return false;
+	if (!before->host)
+		return !page->host;
+	return page->host == (char *)before->host + r->page_size;
+}
+
+/* Queues what gives [first, end), mapped and BUSY, its content. ret_queued: something was queued.
+ */
+static int fill(struct kv_reservation *r, uint64_t first, uint64_t end, bool *ret_queued)
+{
+	struct kv_space *space = kv_reservation_space_of(r);
+	uint64_t a, b;
+	int error;
+
+	for (a = first; a < end; a = b) {
+		uint64_t size;
+
+		for (b = a + 1; b < end && fills_on(r, b); b++)
+			;
+		size = (b - a) * r->page_size;
+		if (r->pages[a].host)
+			error = kv_gpu_copy_in(space, kv_page_addr(r, a), r->pages[a].host, size);
+		else
+			error = kv_gpu_zero(space, kv_page_addr(r, a), size);
+		if (error < 0)
+			return error;
+		*ret_queued = true;
+	}
+	return 0;
+}
+
+/* Maps and starts to fill one run. On failure the run is as it was. */
+static int back_run(struct kv_reservation *r, uint64_t first, uint64_t end)
+{
+	struct kv_space *space = kv_reservation_space_of(r);
+	bool queued = false;
+	uint64_t i;
+	int error = 0;
+
+	for (i = first; i < end; i++) {
+		kv_gpu_handle handle;
+		uint8_t where;
+
+		kv_page_set(r, i, KV_PAGE_BUSY);
+		if (kv_page_has_memory(&r->pages[i]))
+			continue;
+		error = page_memory(space, &handle, &where);
+		if (error < 0)
+			goto fail;
+		error = kv_gpu_map(space, kv_page_addr(r, i), r->page_size, handle);
+		/* Attached even when map failed: detaching knows where it goes. */
+		kv_page_attach(r, i, handle, where);
+		if (error < 0) {
+			kv_page_detach(r, i, true);
+			goto fail;
+		}
+	}
+	error = kv_gpu_set_access(space, kv_page_addr(r, first), (end - first) * r->page_size);
+	if (error < 0)
+		goto fail;
+	error = fill(r, first, end, &queued);
+	if (error < 0)
+		goto fail;
+	return 0;
+
+fail:
+	undo(r, first, end, queued);
+	return error;
+}
+
+/* The fills are done: BUSY pages are readable, host copies go. */
+static void commit(struct kv_reservation *r, uint64_t first, uint64_t end)
+{
+	struct kv_space *space = kv_reservation_space_of(r);
+
+	for (uint64_t i = first; i < end; i++) {
+		struct kv_page *page = &r->pages[i];
+
+		if (page->state != KV_PAGE_BUSY)
+			continue;
+		if (page->host) {
+			kv_page_drop_host(r, i);
+			kv_count(&space->pages_restored, 1);
+		}
+		if (page->flags & KV_PAGE_HOST) {
+			kv_page_set(r, i, KV_PAGE_SPILLED);
+			kv_count(&space->pages_spilled, 1);
+		} else {
+			kv_page_set(r, i, KV_PAGE_BACKED);
+			kv_count(&space->pages_backed, 1);
+		}
+	}
+}
+
+int kv_back(struct kv_reservation *r, uint64_t first, uint64_t end)
+{
+	struct kv_space *space = kv_reservation_space_of(r);
+	uint64_t a = first, b;
+	bool queued = false;
+	int error = 0, flush_error;
+
+	if (r->n_in_state[KV_PAGE_EMPTY] + r->n_in_state[KV_PAGE_EVICTED] == 0)
+		return 0;
+	while (error == 0) {
+		while (a < end && !needs_memory(&r->pages[a]))
+			a++;
+		if (a == end)
+			break;
+		for (b = a + 1; b < end && needs_memory(&r->pages[b]); b++)
+			;
+		error = back_run(r, a, b);
+		if (error == 0)
+			queued = true;
+		a = b;
+	}
+	if (!queued)
+		return error;
+	flush_error = kv_gpu_flush(space);
+	if (flush_error < 0) {
+		undo(r, first, end, true);
+		return flush_error;
+	}
+	commit(r, first, end);
+	return error;
+}
+
+/* All pages by one handle. -ENOMEM: there is none of this size; nothing has changed. */
+static int back_big(struct kv_reservation *r)
+{
+	struct kv_space *space = kv_reservation_space_of(r);
+	uint64_t base = kv_page_addr(r, 0), size = r->n_pages * r->page_size;
+	kv_gpu_handle handle;
+	bool queued = false;
+	int error;
+
+	error = kv_gpu_handle_create(space, size, KV_GPU_DEVICE, &handle);
+	if (error < 0)
+		return error;
+	error = kv_gpu_map(space, base, size, handle);
+	if (error < 0)
+		goto release;
+	r->big = handle;
+	for (uint64_t i = 0; i < r->n_pages; i++) {
+		kv_page_set(r, i, KV_PAGE_BUSY);
+		r->pages[i].flags |= KV_PAGE_BIG;
+	}
+	r->n_with_memory = r->n_pages;
+	error = kv_gpu_set_access(space, base, size);
+	if (error == 0)
+		error = fill(r, 0, r->n_pages, &queued);
+	if (error == 0) {
+		queued = true;
+		error = kv_gpu_flush(space);
+	}
+	if (error == 0) {
+		commit(r, 0, r->n_pages);
+		return 0;
+	}
+
+	/* In reverse. undo() sees no handles of single pages: it flushes and resets the states. */
+	bool stuck = queued && kv_gpu_flush(space) < 0;
+
+	undo(r, 0, r->n_pages, false);
+	if (stuck || kv_gpu_unmap(space, base, size) < 0)
+		return error; /* all leftovers */
+	for (uint64_t i = 0; i < r->n_pages; i++)
+		r->pages[i].flags &= ~KV_PAGE_BIG;
+	r->n_with_memory = 0;
+	r->big = 0;
+release:
+	kv_gpu_handle_release(space, handle);
+	return error;
+}
+
+int kv_back_whole(struct kv_reservation *r)
+{
+	if (kv_reservation_is_static(r) && r->n_with_memory == 0) {
+		int error = back_big(r);
+
+		if (error != -ENOMEM)
+			return error;
+	}
+	return kv_back(r, 0, r->n_pages);
+}

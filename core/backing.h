@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * backing.h - giving pages memory. Private to core. The mutex of the reservation is held by every
+ * caller, and the caller is inside the gate: pages cannot be taken away meanwhile.
+ */
+#ifndef KV_CORE_BACKING_H
+#define KV_CORE_BACKING_H
+
+#include "core/reservation.h"
+
+/*
+ * Makes the pages [first, end) readable: EMPTY ones zeroed, EVICTED ones restored. Errors as
+ * kv_touch(): complete runs before the failure stay backed, the rest is as it was.
+ */
+int kv_back(struct kv_reservation *r, uint64_t first, uint64_t end);
+/* The same for all pages, with one handle if r is static and nothing of it is mapped. */
+int kv_back_whole(struct kv_reservation *r);
+/* Notes that a submission took the slow path. */
+void kv_back_count(struct kv_space *space);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hot.h - the part of core that every launch looks at, inlined into its callers.
+ *
+ * Included by core.h, which documents the functions; not to be included alone. struct kv_core_hot
+ * is the first member of struct kv_core and the only part of it that other rooms can see. They must
+ * use the functions, not the fields.
+ *
+ * No function here takes a lock, allocates or, with the gate open, makes a system call.
+ */
+#ifndef KV_CORE_HOT_H
+#define KV_CORE_HOT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/gate.h"
+
+struct kv_core_hot {
+	/* atomic: relaxed; who was given a reservation's address was given this count before it */
+	_Atomic uint32_t n_live;
+	/* Reservations that are static and not whole. atomic: relaxed; it rises either in the
+	 * thread that is about to submit, or while the gate is closed (which synchronises by
+	 * itself) */
+	_Atomic uint32_t n_unsettled;
+	/* Bounds of the reservations that need attention: not (static and whole); lo == hi: none.
+	 * atomic: relaxed, each on its own: any mix of an old and a new bound covers every
+	 * reservation that needed attention before and after */
+	_Atomic uint64_t lo;
+	_Atomic uint64_t hi;
+	struct kv_gate gate;
+};
+
+/* The slow half of kv_core_hits(): addr is within the bounds. */
+bool kv_core_hits_row(struct kv_core *core, uint64_t addr, struct kv_reservation **ret_reservation);
+/* The slow half of kv_settle(): something is not whole. */
+int kv_settle_all(struct kv_core *core);
+
+static inline bool kv_core_is_idle(const struct kv_core *core)
+{
+	const struct kv_core_hot *hot = (const struct kv_core_hot *)core;
+
+	return atomic_load_explicit(&hot->n_live, memory_order_relaxed) == 0;
+}
+
+static inline bool kv_core_hits(
+	struct kv_core *core, uint64_t addr, struct kv_reservation **ret_reservation)
+{
+	const struct kv_core_hot *hot = (const struct kv_core_hot *)core;
+	uint64_t lo = atomic_load_explicit(&hot->lo, memory_order_relaxed);
+	uint64_t hi = atomic_load_explicit(&hot->hi, memory_order_relaxed);
+
+	if (addr - lo >= hi - lo)
+		return false;
+	return kv_core_hits_row(core, addr, ret_reservation);
+}
+
+static inline void kv_core_enter(struct kv_core *core, uint32_t slot)
+{
+	struct kv_core_hot *hot = (struct kv_core_hot *)core;
+
+	kv_gate_enter(&hot->gate, slot);
+}
+
+static inline void kv_core_leave(struct kv_core *core, uint32_t slot)
+{
+	struct kv_core_hot *hot = (struct kv_core_hot *)core;
+
+	kv_gate_leave(&hot->gate, slot);
+}
+
+static inline int kv_settle(struct kv_core *core)
+{
+	const struct kv_core_hot *hot = (const struct kv_core_hot *)core;
+
+	if (atomic_load_explicit(&hot->n_unsettled, memory_order_relaxed) == 0)
+		return 0;
+	return kv_settle_all(core);
+}
+
+#endif

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * promise.c - invariant 4, pay first: what is reserved and not backed must be there when it is
+ * needed.
+ *
+ *   promised = reserved - backed - spilled       (pages that still need memory)
+ *   there    = free memory of the device + spare handles + host budget left + overcommit
+ *
+ * Pages that are EVICTED count as promised: they come back to the device. All sums saturate.
+ */
+#include <errno.h>
+
+#include "core/space.h"
+
+/* A decision is made from a reading of the driver; it is read again if pages changed meanwhile. */
+#define DECISION_TRIES 16
+
+uint64_t kv_space_unbacked_exact(const struct kv_space *space)
+{
+	uint64_t reserved = kv_counted(&space->reserved);
+
+	return kv_sub_sat(
+		reserved, kv_add_sat(kv_counted(&space->backed), kv_counted(&space->spilled)));
+}
+
+static uint64_t budget_left(const struct kv_space *space)
+{
+	return kv_sub_sat(space->core->config.host_budget, kv_counted(&space->host_taken));
+}
+
+uint64_t kv_space_unbacked(const struct kv_space *space)
+{
+	return kv_sub_sat(kv_space_unbacked_exact(space), budget_left(space));
+}
+
+/*
+ * Can extra bytes be promised after native bytes have been taken from the device? If so, they are
+ * added to reserved. -ENOMEM: no. Other errors: of memory_info.
+ */
+static int decide(struct kv_space *space, uint64_t extra, uint64_t native, uint64_t *ret_free)
+{
+	const struct kv_core_config *config = &space->core->config;
+
+	for (int i = 0;; i++) {
+		uint64_t generation = atomic_load(&space->generation);
+		uint64_t free_bytes, total, there, promised;
+		int error = kv_gpu_memory_info(space, &free_bytes, &total);
+
+		if (error < 0)
+			return error;
+		there = kv_add_sat(free_bytes, kv_spare_bytes(space));
+		if (native > there)
+			return -ENOMEM;
+		there = kv_add_sat(there - native, budget_left(space));
+		there = kv_add_sat(there, config->overcommit_bytes);
+
+		kv_lock_take(&space->lock);
+		if (atomic_load(&space->generation) != generation && i + 1 < DECISION_TRIES) {
+			kv_lock_drop(&space->lock);
+			continue;
+		}
+		promised = kv_add_sat(kv_space_unbacked_exact(space), extra);
+		if (promised <= there) {
+			kv_count(&space->reserved, extra);
+			error = 0;
+		} else {
+			error = -ENOMEM;
+		}
+		kv_lock_drop(&space->lock);
+		if (error == 0)
+			*ret_free = free_bytes;
+		return error;
+	}
+}
+
+int kv_promise_take(struct kv_space *space, uint64_t size)
+{
+	uint64_t unused;
+	int error = decide(space, size, 0, &unused);
+
+	if (error == -ENOMEM) {
+		kv_count(&space->refused, 1);
+		kv_space_publish(space);
+	}
+	return error;
+}
+
+void kv_promise_give(struct kv_space *space, uint64_t size)
+{
+	kv_count(&space->reserved, -size);
+	kv_space_changed(space);
+}
+
+int kv_space_admit_native(struct kv_space *space, uint64_t size)
+{
+	uint64_t free_bytes = 0;
+	int error;
+
+	/* Nothing promised, nothing kept: the driver's own answer is the right one. */
+	if (kv_space_unbacked_exact(space) == 0 && kv_spare_bytes(space) == 0)
+		return 0;
+	error = decide(space, 0, size, &free_bytes);
+	if (error == -ENOMEM) {
+		kv_count(&space->refused, 1);
+		kv_space_publish(space);
+		return error;
+	}
+	/* In doubt the native call is made. */
+	if (error == 0 && size > free_bytes)
+		kv_space_trim(space, size - free_bytes);
+	return 0;
+}
+
+bool kv_budget_take(struct kv_space *space, uint64_t size)
+{
+	uint64_t taken = kv_counted(&space->host_taken);
+
+	do {
+		if (kv_sub_sat(space->core->config.host_budget, taken) < size)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(&space->host_taken, &taken, taken + size,
+		memory_order_relaxed, memory_order_relaxed));
+	return true;
+}
+
+void kv_budget_give(struct kv_space *space, uint64_t size)
+{
+	kv_count(&space->host_taken, -size);
+	kv_space_changed(space);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reservation.h - the body of a reservation and of its pages. Private to core.
+ *
+ * Objects live as long as the core and are used again for later reservations, so that a stale
+ * pointer is wrong at worst, never wild. What is read without the mutex is atomic.
+ */
+#ifndef KV_CORE_RESERVATION_H
+#define KV_CORE_RESERVATION_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/core.h"
+#include "core/rank.h"
+
+/* struct kv_page.flags */
+enum {
+	KV_PAGE_ZERO = 1 << 0, /* mapped, and known to read as zero (P2) */
+	KV_PAGE_ZEROING =
+		1 << 1, /* a zero fill is being submitted; untouched since it was announced */
+	KV_PAGE_TRANSIENT = 1 << 2, /* was zero before a transient touch, untouched since (P7) */
+	KV_PAGE_DEAD = 1 << 3,      /* with TRANSIENT: what was written is never read */
+	KV_PAGE_HOST = 1 << 4,      /* the memory behind it is host memory */
+	KV_PAGE_BIG = 1 << 5,       /* mapped by the reservation's one big handle */
+
+	/* What the application's next access makes untrue. */
+	KV_PAGE_GUESSES = KV_PAGE_ZERO | KV_PAGE_ZEROING | KV_PAGE_TRANSIENT | KV_PAGE_DEAD,
+};
+
+/*
+ * A page that is EMPTY or EVICTED and has memory (kv_page_has_memory()) is a leftover: an unmap
+ * failed after its content was given up. It counts as not backed; the next touch fills it again.
+ */
+struct kv_page {
+	kv_gpu_handle handle; /* memory of one page, 0: none of its own */
+	void *host;           /* content while EVICTED, and while BUSY on the way from or to it */
+	uint8_t state;        /* enum kv_page_state */
+	uint8_t flags;
+};
+
+struct kv_reservation {
+	struct kv_reservation *next_object;   /* immutable after the object is made */
+	struct kv_reservation *next_recycled; /* guarded by the table's lock */
+
+	/* atomic: relaxed; constant while the reservation lives, base 0: not live */
+	_Atomic(struct kv_space *) space;
+	_Atomic uint64_t base;
+	_Atomic uint64_t requested;
+	_Atomic uint64_t reserved;
+
+	_Atomic uint32_t static_reason; /* atomic: release under lock, acquire */
+	_Atomic bool quiet;             /* atomic: release under lock, acquire; static and whole */
+
+	struct kv_lock lock; /* KV_RANK_RESERVATION; guards everything below */
+	struct kv_page *pages;
+	uint64_t n_pages;
+	uint64_t page_size;
+	uint64_t n_in_state[5]; /* pages by enum kv_page_state */
+	uint64_t n_with_memory; /* mapped, also leftovers */
+	kv_gpu_handle big;      /* memory of all pages, 0: none */
+	bool unsettled;         /* counted in hot.n_unsettled */
+	bool changed;           /* the statistics sink has not been told */
+	uint64_t backed_peak;   /* bytes */
+	uint32_t row;           /* for the statistics sink */
+	uint32_t version;       /* of the statistics, rises with each change */
+	int score;
+	uint64_t created_ns;
+	char static_by[KV_STATS_NAME_MAX];
+	char tag[32];
+
+	uint32_t published; /* guarded by the space's stats_lock; version that the sink knows */
+};
+
+static inline struct kv_space *kv_reservation_space_of(const struct kv_reservation *r)
+{
+	return atomic_load_explicit(&r->space, memory_order_relaxed);
+}
+
+static inline kv_gpu_addr kv_page_addr(const struct kv_reservation *r, uint64_t page)
+{
+	return atomic_load_explicit(&r->base, memory_order_relaxed) + page * r->page_size;
+}
+
+static inline bool kv_reservation_is_live(const struct kv_reservation *r)
+{
+	return atomic_load_explicit(&r->base, memory_order_relaxed) != 0;
+}
+
+void kv_reservation_lock(struct kv_reservation *r);
+/*
+ * Drops the mutex after bringing up to date what depends on the pages: whole, quiet, unsettled, the
+ * table's row and the statistics of the reservation. Takes the table's and the stats lock, so no
+ * other lock may be held.
+ */
+void kv_reservation_unlock(struct kv_reservation *r);
+
+/* Tells the sink about r as it is. r is not locked. */
+void kv_reservation_publish(struct kv_reservation *r);
+
+/* Frees r, whose space is quiesced. ops_work 0: without any gpu_ops call. First error. */
+int kv_reservation_destroy(struct kv_reservation *r, int ops_work);
+
+#endif

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * space.h - one device: its gpu_ops, handle cache, promise and counters. Private to core.
+ *
+ * Byte counters are atomics because pages change under the mutex of their own reservation, and
+ * several reservations change at once. They are exact whenever nobody is in the middle of a change.
+ */
+#ifndef KV_CORE_SPACE_H
+#define KV_CORE_SPACE_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "core/core.h"
+#include "core/rank.h"
+#include "core/store.h"
+#include "core/table.h"
+
+struct kv_core {
+	struct kv_core_hot hot;       /* must be first: hot.h */
+	struct kv_core_config config; /* immutable after kv_core_new() */
+	struct kv_table table;
+	struct kv_reservation *recycled;   /* guarded by table.lock */
+	struct kv_reservation *objects;    /* guarded by table.lock; all that were ever made */
+	_Atomic(struct kv_space *) spaces; /* atomic: release when one is added, acquire to walk */
+};
+
+struct kv_space {
+	/* immutable after kv_space_new() */
+	struct kv_space *next;
+	struct kv_core *core;
+	const struct kv_gpu_ops *ops;
+	void *gpu;
+	uint64_t page_size;
+	struct kv_stats_sink sink;
+
+	struct kv_store store; /* guarded by its own lock */
+
+	struct kv_lock lock;               /* KV_RANK_SPACE */
+	uint64_t rows[KV_TABLE_ROWS / 64]; /* guarded by lock; row numbers in use */
+
+	/* atomic: relaxed; bytes by page state, changed under the mutex of a reservation */
+	_Atomic uint64_t reserved;
+	_Atomic uint64_t backed;
+	_Atomic uint64_t evicted;
+	_Atomic uint64_t spilled;
+	_Atomic uint64_t host_taken; /* host budget in use, also by pages in transit */
+	/* atomic: seq_cst; rises with each change that moves the promise, so that a decision made
+	 * from a reading of the driver can tell that the reading is old */
+	_Atomic uint64_t generation;
+
+	/* atomic: relaxed; counters, see struct kv_process_stats */
+	_Atomic uint64_t driver_calls;
+	_Atomic uint64_t submissions;
+	_Atomic uint64_t quiesces;
+	_Atomic uint64_t quiesce_timeouts;
+	_Atomic uint64_t quiesce_ns_max;
+	_Atomic uint64_t n_reservations;
+	_Atomic uint64_t n_static;
+	_Atomic uint64_t pages_backed;
+	_Atomic uint64_t pages_released;
+	_Atomic uint64_t pages_evicted;
+	_Atomic uint64_t pages_restored;
+	_Atomic uint64_t pages_spilled;
+	_Atomic uint64_t refused;
+	_Atomic uint64_t passed;
+	_Atomic uint64_t last_submission_ns;
+	_Atomic uint64_t native;
+	_Atomic uint64_t native_peak;
+	_Atomic uint64_t backed_peak;
+
+	struct kv_lock stats_lock; /* KV_RANK_STATS; the order in which the sink is told */
+};
+
+/* Calls visit for each space of core; a macro-free walk. */
+static inline struct kv_space *kv_space_first(struct kv_core *core)
+{
+	return atomic_load_explicit(&core->spaces, memory_order_acquire);
+}
+
+static inline void kv_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static inline uint64_t kv_counted(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static inline void kv_count_max(_Atomic uint64_t *counter, uint64_t value)
+{
+	uint64_t old = kv_counted(counter);
+
+	while (old < value && !atomic_compare_exchange_weak_explicit(counter, &old, value,
+				      memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
+/* Something that the promise depends on has changed. */
+static inline void kv_space_changed(struct kv_space *space)
+{
+	atomic_fetch_add(&space->generation, 1);
+}
+
+/* a + b, at most UINT64_MAX. */
+static inline uint64_t kv_add_sat(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+static inline uint64_t kv_sub_sat(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* ---- promise.c ---- */
+
+/* Bytes of pages that are neither backed nor spilled. */
+uint64_t kv_space_unbacked_exact(const struct kv_space *space);
+/* Charges size bytes to the promise of the space. -ENOMEM: cannot be promised. */
+int kv_promise_take(struct kv_space *space, uint64_t size);
+void kv_promise_give(struct kv_space *space, uint64_t size);
+/* Takes size bytes of the host budget. False: not so much is left. */
+bool kv_budget_take(struct kv_space *space, uint64_t size);
+void kv_budget_give(struct kv_space *space, uint64_t size);
+
+/* ---- quiesce.c ---- */
+
+/*
+ * Gate closed and device drained, both within the configured bound. 0: the caller must call
+ * kv_quiesce_end(). -ETIMEDOUT, -EBUSY and errors of drain: nothing has changed, the gate is open.
+ * ret_start: for kv_quiesce_end().
+ */
+int kv_quiesce_begin(struct kv_space *space, uint64_t *ret_start);
+/* Closes the gate only, however long it takes: for a device that is not there any more. */
+void kv_quiesce_gate(struct kv_space *space, uint64_t *ret_start);
+void kv_quiesce_end(struct kv_space *space, uint64_t start);
+/*
+ * The same, for as long as it takes: tries again after time-outs, waits for another quiescer.
+ * n_tries: bound on the time-outs, 0: none. -EBUSY: a capture is open.
+ */
+int kv_quiesce_patiently(struct kv_space *space, uint32_t n_tries, uint64_t *ret_start);
+
+/* ---- stats.c ---- */
+
+/* Tells the sink about the process. Takes stats_lock. */
+void kv_space_publish(struct kv_space *space);
+/* One line for the operator, if somebody listens. No lock may be held. */
+void kv_core_log(struct kv_core *core, int level, const char *topic, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* ---- gpu_ops, counted ---- */
+
+static inline void kv_gpu_count(struct kv_space *space)
+{
+	kv_rank_assert_gpu_call();
+	kv_count(&space->driver_calls, 1);
+}
+
+static inline uint64_t kv_gpu_now(struct kv_space *space)
+{
+	return space->ops->now_ns(space->gpu);
+}
+
+static inline int kv_gpu_memory_info(
+	struct kv_space *space, uint64_t *ret_free, uint64_t *ret_total)
+{
+	kv_gpu_count(space);
+	return space->ops->memory_info(space->gpu, ret_free, ret_total);
+}
+
+static inline int kv_gpu_range_reserve(
+	struct kv_space *space, uint64_t size, uint64_t align, kv_gpu_addr *ret_addr)
+{
+	kv_gpu_count(space);
+	return space->ops->range_reserve(space->gpu, size, align, ret_addr);
+}
+
+static inline int kv_gpu_range_free(struct kv_space *space, kv_gpu_addr addr, uint64_t size)
+{
+	kv_gpu_count(space);
+	return space->ops->range_free(space->gpu, addr, size);
+}
+
+static inline int kv_gpu_handle_create(struct kv_space *space, uint64_t size,
+	enum kv_gpu_location where, kv_gpu_handle *ret_handle)
+{
+	kv_gpu_count(space);
+	return space->ops->handle_create(space->gpu, size, where, ret_handle);
+}
+
+static inline int kv_gpu_handle_release(struct kv_space *space, kv_gpu_handle handle)
+{
+	kv_gpu_count(space);
+	return space->ops->handle_release(space->gpu, handle);
+}
+
+static inline int kv_gpu_map(
+	struct kv_space *space, kv_gpu_addr addr, uint64_t size, kv_gpu_handle handle)
+{
+	kv_gpu_count(space);
+	return space->ops->map(space->gpu, addr, size, handle);
+}
+
+static inline int kv_gpu_unmap(struct kv_space *space, kv_gpu_addr addr, uint64_t size)
+{
+	kv_gpu_count(space);
+	return space->ops->unmap(space->gpu, addr, size);
+}
+
+static inline int kv_gpu_set_access(struct kv_space *space, kv_gpu_addr addr, uint64_t size)
+{
+	kv_gpu_count(space);
+	return space->ops->set_access(space->gpu, addr, size);
+}
+
+static inline int kv_gpu_zero(struct kv_space *space, kv_gpu_addr addr, uint64_t size)
+{
+	kv_gpu_count(space);
+	return space->ops->zero(space->gpu, addr, size);
+}
+
+static inline int kv_gpu_copy_out(
+	struct kv_space *space, void *host, kv_gpu_addr addr, uint64_t size)
+{
+	kv_gpu_count(space);
+	return space->ops->copy_out(space->gpu, host, addr, size);
+}
+
+static inline int kv_gpu_copy_in(
+	struct kv_space *space, kv_gpu_addr addr, const void *host, uint64_t size)
+{
+	kv_gpu_count(space);
+	return space->ops->copy_in(space->gpu, addr, host, size);
+}
+
+static inline int kv_gpu_flush(struct kv_space *space)
+{
+	kv_gpu_count(space);
+	return space->ops->flush(space->gpu);
+}
+
+static inline int kv_gpu_host_alloc(struct kv_space *space, uint64_t size, void **ret_host)
+{
+	kv_gpu_count(space);
+	return space->ops->host_alloc(space->gpu, size, ret_host);
+}
+
+static inline int kv_gpu_host_free(struct kv_space *space, void *host)
+{
+	kv_gpu_count(space);
+	return space->ops->host_free(space->gpu, host);
+}
+
+static inline int kv_gpu_drain(struct kv_space *space, uint64_t timeout_ns)
+{
+	kv_gpu_count(space);
+	return space->ops->drain(space->gpu, timeout_ns);
+}
+
+#endif

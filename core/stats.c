@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stats.c - what core has counted, copied out and told to the sink.
+ */
+#include "core/stats.h"
+
+#include <string.h>
+
+#include "core/reservation.h"
+#include "core/space.h"
+
+#define SCORE_BIAS 1000
+
+void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_stats)
+{
+	/* The lock of the spares is the only part of the space that this writes to. */
+	struct kv_space *s = (struct kv_space *)space;
+	struct kv_process_stats stats = {
+		.reserved = kv_counted(&s->reserved),
+		.backed = kv_counted(&s->backed),
+		.evicted = kv_counted(&s->evicted),
+		.spilled = kv_counted(&s->spilled),
+		.spare = kv_spare_bytes(s),
+		.native = kv_counted(&s->native),
+		.native_peak = kv_counted(&s->native_peak),
+		.host_budget = s->core->config.host_budget,
+		.n_reservations = kv_counted(&s->n_reservations),
+		.n_static = kv_counted(&s->n_static),
+		.pages_backed = kv_counted(&s->pages_backed),
+		.pages_released = kv_counted(&s->pages_released),
+		.pages_evicted = kv_counted(&s->pages_evicted),
+		.pages_restored = kv_counted(&s->pages_restored),
+		.pages_spilled = kv_counted(&s->pages_spilled),
+		.driver_calls = kv_counted(&s->driver_calls),
+		.submissions = kv_counted(&s->submissions),
+		.quiesces = kv_counted(&s->quiesces),
+		.quiesce_timeouts = kv_counted(&s->quiesce_timeouts),
+		.quiesce_ns_max = kv_counted(&s->quiesce_ns_max),
+		.refused = kv_counted(&s->refused),
+		.passed = kv_counted(&s->passed),
+		.last_submission_ns = kv_counted(&s->last_submission_ns),
+	};
+
+	kv_count_max(&s->backed_peak, stats.backed);
+	stats.backed_peak = kv_counted(&s->backed_peak);
+	*ret_stats = stats;
+}
+
+void kv_space_publish(struct kv_space *space)
+{
+	struct kv_process_stats stats;
+
+	kv_count_max(&space->backed_peak, kv_counted(&space->backed));
+	if (!space->sink.process)
+		return;
+	/* Read under the lock, so that the sink never goes back in time; its rank is above that of
+	 * the spares, which is why their number is read before. */
+	kv_space_stats(space, &stats);
+	kv_lock_take(&space->stats_lock);
+	space->sink.process(space->sink.ctx, &stats);
+	kv_lock_drop(&space->stats_lock);
+}
+
+/* Fills stats; r is locked. Returns the version that this is. */
+static uint32_t describe(struct kv_reservation *r, struct kv_reservation_stats *stats)
+{
+	uint64_t page_size = r->page_size;
+
+	memset(stats, 0, sizeof(*stats));
+	stats->base = kv_reservation_base(r);
+	if (stats->base == 0)
+		return r->version;
+	stats->requested = kv_reservation_requested(r);
+	stats->reserved = kv_reservation_reserved(r);
+	stats->backed = r->n_in_state[KV_PAGE_BACKED] * page_size;
+	stats->backed_peak = r->backed_peak;
+	stats->evicted = r->n_in_state[KV_PAGE_EVICTED] * page_size;
+	stats->spilled = r->n_in_state[KV_PAGE_SPILLED] * page_size;
+	stats->page_size = page_size;
+	for (int i = 0; i < 5; i++)
+		stats->pages[i] = (uint32_t)r->n_in_state[i];
+	stats->static_reason = atomic_load_explicit(&r->static_reason, memory_order_acquire);
+	stats->score = (uint32_t)(r->score + SCORE_BIAS);
+	stats->created_ns = r->created_ns;
+	memcpy(stats->static_by, r->static_by, sizeof(stats->static_by));
+	memcpy(stats->tag, r->tag, sizeof(stats->tag));
+	return r->version;
+}
+
+void kv_reservation_stats(struct kv_reservation *r, struct kv_reservation_stats *ret_stats)
+{
+	kv_lock_take(&r->lock);
+	describe(r, ret_stats);
+	kv_lock_drop(&r->lock);
+}
+
+void kv_reservation_publish(struct kv_reservation *r)
+{
+	struct kv_space *space = kv_reservation_space_of(r);
+	struct kv_reservation_stats stats;
+	uint32_t row, version;
+
+	if (!space->sink.reservation)
+		return;
+	kv_lock_take(&r->lock);
+	version = describe(r, &stats);
+	row = r->row;
+	kv_lock_drop(&r->lock);
+	kv_lock_take(&space->stats_lock);
+	/* Two threads may arrive here in the other order; the older story is not told any more. */
+	if ((int32_t)(version - r->published) >= 0) {
+		r->published = version;
+		space->sink.reservation(space->sink.ctx, row, &stats);
+	}
+	kv_lock_drop(&space->stats_lock);
+}
+
+void kv_space_native(struct kv_space *space, int64_t delta)
+{
+	uint64_t now;
+
+	now = atomic_fetch_add_explicit(&space->native, (uint64_t)delta, memory_order_relaxed) +
+	      (uint64_t)delta;
+	if (delta > 0)
+		kv_count_max(&space->native_peak, now);
+	kv_space_publish(space);
+}
+
+void kv_space_count_passed(struct kv_space *space)
+{
+	kv_count(&space->passed, 1);
+}

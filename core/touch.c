@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * touch.c - what a submission says about the pages that it may reach (DESIGN 1: P1, P2, P7).
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "core/backing.h"
+#include "core/page.h"
+#include "core/reservation.h"
+#include "core/space.h"
+
+/* [offset, offset + length) clipped to r; false if nothing is left. */
+static bool clip(struct kv_reservation *r, uint64_t *offset, uint64_t *length)
+{
+	uint64_t size = kv_reservation_reserved(r);
+
+	if (*offset >= size)
+		return false;
+	if (*length > size - *offset)
+		*length = size - *offset;
+	return *length > 0;
+}
+
+static bool is_quiet(struct kv_reservation *r)
+{
+	return atomic_load_explicit(&r->quiet, memory_order_acquire);
+}
+
+int kv_touch(struct kv_reservation *r, uint64_t offset, uint64_t length)
+{
+	struct kv_space *space = kv_reservation_space_of(r);
+	uint64_t first, end;
+	int error = 0;
+	bool slow;
+
+	/* Static and whole: nothing to back, and nothing is believed about its content. */
+	if (is_quiet(r) || !clip(r, &offset, &length))
+		return 0;
+	kv_reservation_lock(r);
+	if (!kv_reservation_is_live(r)) {
+		kv_reservation_unlock(r);
+		return 0;
+	}
+	first = offset / r->page_size;
+	end = (offset + length - 1) / r->page_size + 1;
+	error = kv_back(r, first, end);
+	if (error == 0) {
+		for (uint64_t i = first; i < end; i++)
+			r->pages[i].flags &= ~KV_PAGE_GUESSES;
+	}
+	slow = r->changed;
+	kv_reservation_unlock(r);
+	if (slow) {
+		kv_back_count(space);
+		kv_space_publish(space);
+	}
+	return error;
+}
+
+void kv_run_at(struct kv_reservation *r, uint64_t offset, uint64_t end, struct kv_run *ret_run)
+{
+	uint64_t size = kv_reservation_reserved(r), page, at;
+	bool empty;
+
+	if (end > size)
+		end = size;
+	kv_lock_take(&r->lock);
+	page = offset / r->page_size;
+	empty = page < r->n_pages && r->pages[page].state == KV_PAGE_EMPTY;
+	at = (page + 1) * r->page_size;
+	while (at < end && (r->pages[at / r->page_size].state == KV_PAGE_EMPTY) == empty)
+		at += r->page_size;
+	kv_lock_drop(&r->lock);
+	ret_run->offset = offset;
+	ret_run->length = (at < end ? at : end) - offset;
+	ret_run->empty = empty;
+}
+
+/* The pages wholly inside [offset, offset + length), which may be none: first >= end. */
+static void inner_pages(struct kv_reservation *r, uint64_t offset, uint64_t length,
+	uint64_t *ret_first, uint64_t *ret_end)
+{
+	*ret_first = (offset + r->page_size - 1) / r->page_size;
+	*ret_end = (offset + length) / r->page_size;
+}
+
+int kv_zero(struct kv_reservation *r, uint64_t offset, uint64_t length)
+{
+	uint64_t first, end, inner_first, inner_end;
+	bool slow;
+	int error = 0;
+
+	if (is_quiet(r) || !clip(r, &offset, &length))
+		return 0;
+	kv_reservation_lock(r);
+	if (!kv_reservation_is_live(r))
+		goto out;
+	first = offset / r->page_size;
+	end = (offset + length - 1) / r->page_size + 1;
+	inner_pages(r, offset, length, &inner_first, &inner_end);
+
+	/* The pages at the edges keep the rest of their content. Those that are EMPTY read as zero
+	 * before and after; what is mapped stays as good a guess as it was. */
+	if (first < inner_first && r->pages[first].state == KV_PAGE_EVICTED)
+		error = kv_back(r, first, first + 1);
+	if (error == 0 && end > inner_end && r->pages[end - 1].state == KV_PAGE_EVICTED)
+		error = kv_back(r, end - 1, end);
+	if (error < 0)
+		goto out;
+	for (uint64_t i = inner_first; i < inner_end; i++) {
+		struct kv_page *page = &r->pages[i];
+
+		if (page->state == KV_PAGE_EVICTED) {
+			kv_page_drop_host(r, i);
+			kv_page_set(r, i, KV_PAGE_EMPTY);
+		} else if (kv_page_is_ready(page) && !kv_reservation_is_static(r)) {
+			page->flags |= KV_PAGE_ZEROING;
+		}
+	}
+out:
+	slow = r->changed;
+	kv_reservation_unlock(r);
+	if (slow) {
+		struct kv_space *space = kv_reservation_space_of(r);
+
+		kv_back_count(space);
+		kv_space_publish(space);
+	}
+	return error;
+}
+
+void kv_zero_done(struct kv_reservation *r, uint64_t offset, uint64_t length)
+{
+	uint64_t first, end;
+
+	if (is_quiet(r) || !clip(r, &offset, &length))
+		return;
+	kv_lock_take(&r->lock);
+	if (kv_reservation_is_live(r) && !kv_reservation_is_static(r)) {
+		inner_pages(r, offset, length, &first, &end);
+		for (uint64_t i = first; i < end; i++) {
+			struct kv_page *page = &r->pages[i];
+
+			/* Another thread's touch since kv_zero() has cleared the mark. */
+			if (page->flags & KV_PAGE_ZEROING) {
+				page->flags &= ~KV_PAGE_GUESSES;
+				page->flags |= KV_PAGE_ZERO;
+			}
+		}
+	}
+	kv_lock_drop(&r->lock);
+}
+
+void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char *by)
+{
+	struct kv_space *space = kv_reservation_space_of(r);
+	char text[KV_STATS_NAME_MAX];
+	kv_gpu_addr base;
+
+	if (reason == KV_STATIC_NO || kv_reservation_is_static(r))
+		return;
+	kv_reservation_lock(r);
+	if (!kv_reservation_is_live(r) || kv_reservation_is_static(r)) {
+		kv_reservation_unlock(r);
+		return;
+	}
+	atomic_store_explicit(&r->static_reason, reason, memory_order_release);
+	if (by)
+		memcpy(r->static_by, by, strnlen(by, sizeof(r->static_by) - 1));
+	memcpy(text, r->static_by, sizeof(text));
+	base = kv_reservation_base(r);
+	/* From now on any work may write any byte without a word. */
+	for (uint64_t i = 0; i < r->n_pages; i++)
+		r->pages[i].flags &= ~KV_PAGE_GUESSES;
+	r->changed = true;
+	kv_count(&space->n_static, 1);
+	kv_reservation_unlock(r);
+	kv_space_publish(space);
+	kv_core_log(space->core, 3, "core", "reservation 0x%llx is static now (reason %d): %s",
+		(unsigned long long)base, (int)reason, text);
+}
+
+int kv_touch_transient(struct kv_reservation *r, bool assume_dead)
+{
+	struct kv_space *space = kv_reservation_space_of(r);
+	uint8_t mark = KV_PAGE_TRANSIENT | (assume_dead ? KV_PAGE_DEAD : 0);
+	int error = 0;
+
+	if (is_quiet(r))
+		return 0;
+	kv_reservation_lock(r);
+	if (!kv_reservation_is_live(r))
+		goto out;
+	if (kv_reservation_is_static(r)) {
+		error = kv_back_whole(r);
+		goto out;
+	}
+	/* EMPTY pages carry the mark through BUSY to BACKED. */
+	for (uint64_t i = 0; i < r->n_pages; i++) {
+		struct kv_page *page = &r->pages[i];
+
+		if (page->state == KV_PAGE_EMPTY || (page->flags & KV_PAGE_ZERO)) {
+			page->flags &= ~KV_PAGE_GUESSES;
+			page->flags |= mark;
+		} else if (page->flags & KV_PAGE_TRANSIENT) {
+			/* Dead only if whatever was written into it is dead. */
+			if (!assume_dead)
+				page->flags &= ~KV_PAGE_DEAD;
+			page->flags &= ~KV_PAGE_ZEROING;
+		} else {
+			page->flags &= ~KV_PAGE_GUESSES;
+		}
+	}
+	error = kv_back(r, 0, r->n_pages);
+	for (uint64_t i = 0; error < 0 && i < r->n_pages; i++) {
+		if (!kv_page_is_ready(&r->pages[i]))
+			r->pages[i].flags &= ~KV_PAGE_GUESSES;
+	}
+out:
+	kv_reservation_unlock(r);
+	kv_back_count(space);
+	kv_space_publish(space);
+	return error;
+}
