@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,8 +46,13 @@ static int init_mutex(pthread_mutex_t *mutex)
 static int fill(int fd, const struct kv_coord_request *request)
 {
 	struct kv_coord_segment *segment;
+	struct rlimit limit;
 	int error;
 
+	/* Growing beyond the limit would raise SIGXFSZ, which ends the program */
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+		limit.rlim_cur < sizeof(*segment))
+		return -EFBIG;
 	/* the umask of the program may have taken bits away */
 	if (fchmod(fd, S_IRUSR | S_IWUSR) != 0)
 		return -errno;

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_segment.c - processes that share a segment: arriving, leaving, dying, and being forged. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/coord.h"
+#include "tests/shim/segment_place.h"
+
+static struct kv_coord *join(void)
+{
+	struct kv_coord *coord = NULL;
+	char text[128];
+	int error = place_join(&coord, text, sizeof(text));
+
+	cr_assert_eq(error, 0, "%s %s", strerror(-error), text);
+	return coord;
+}
+
+/* Runs body in a child; the child says it is ready and then waits for a byte, or for its end. */
+struct child {
+	pid_t pid;
+	int from, to;
+};
+
+static struct child start(int (*body)(struct child *self))
+{
+	struct child child;
+	int up[2], down[2];
+	char byte;
+
+	cr_assert_eq(pipe(up), 0);
+	cr_assert_eq(pipe(down), 0);
+	child.pid = fork();
+	cr_assert_geq(child.pid, 0);
+	if (child.pid == 0) {
+		close(up[0]);
+		close(down[1]);
+		child.from = down[0];
+		child.to = up[1];
+		_exit(body(&child));
+	}
+	close(up[1]);
+	close(down[0]);
+	child.from = up[0];
+	child.to = down[1];
+	cr_assert_eq(read(child.from, &byte, 1), 1, "the child did not get ready");
+	return child;
+}
+
+static void ready_and_wait(struct child *self)
+{
+	char byte = 'r';
+
+	if (write(self->to, &byte, 1) == 1)
+		(void)!read(self->from, &byte, 1);
+}
+
+static int reap(struct child *child)
+{
+	int status;
+
+	cr_assert_eq(waitpid(child->pid, &status, 0), child->pid);
+	close(child->to);
+	close(child->from);
+	return status;
+}
+
+/* A byte, not the end of the pipe: children that were started later hold a copy of its other end.
+ */
+static int finish(struct child *child)
+{
+	cr_assert_eq(write(child->to, "g", 1), 1);
+	return reap(child);
+}
+
+static void kill_child(struct child *child)
+{
+	kill(child->pid, SIGKILL);
+	reap(child);
+}
+
+static int body_join_and_leave(struct child *self)
+{
+	struct kv_coord *coord;
+
+	if (place_join(&coord, NULL, 0) != 0)
+		return 1;
+	ready_and_wait(self);
+	kv_coord_leave(coord);
+	return 0;
+}
+
+static int body_hold_the_mutex(struct child *self)
+{
+	struct kv_coord *coord;
+
+	if (place_join(&coord, NULL, 0) != 0 || kv_coord_lock(coord) != 0)
+		return 1;
+	ready_and_wait(self);
+	kv_coord_unlock(coord);
+	kv_coord_leave(coord);
+	return 0;
+}
+
+/* As if killed between two stores of a write: the sequence number is odd for good. */
+static int body_die_writing(struct child *self)
+{
+	struct kv_coord *coord;
+
+	if (place_join(&coord, NULL, 0) != 0)
+		return 1;
+	kv_coord_segment(coord)->slots[kv_coord_slot_index(coord)].seq |= 1;
+	ready_and_wait(self);
+	return 0;
+}
+
+TestSuite(segment, .init = place_make, .fini = place_remove, .timeout = 60);
+
+Test(segment, the_last_process_to_leave_leaves_nothing_behind)
+{
+	struct kv_coord *coord = join();
+	struct kv_coord_slot copy;
+	char text[128];
+
+	cr_assert_eq(access(place.path, F_OK), 0);
+	cr_assert_eq(kv_coord_check(kv_coord_segment(coord), sizeof(struct kv_coord_segment), text,
+			     sizeof(text)),
+		0, "%s", text);
+	cr_assert_eq(kv_coord_read_slot(
+			     &kv_coord_segment(coord)->slots[kv_coord_slot_index(coord)], &copy),
+		0);
+	cr_assert_eq(copy.owner_pid, getpid());
+	cr_assert_eq(copy.state, (uint32_t)KV_COORD_ACTIVE);
+	cr_assert_eq(kv_coord_owner_life(&copy), KV_COORD_ALIVE);
+	kv_coord_leave(coord);
+	cr_assert_neq(access(place.path, F_OK), 0);
+	cr_assert_eq(rmdir(place.directory), 0, "no temporary file either");
+}
+
+Test(segment, it_is_readable_and_writable_by_its_user_alone_whatever_the_umask)
+{
+	struct stat info;
+
+	umask(0777);
+	join();
+	umask(022);
+	cr_assert_eq(stat(place.path, &info), 0);
+	cr_assert_eq(info.st_mode & 0777, 0600u);
+	/* allocated, not sparse: a full file system is met now and not at a store */
+	cr_assert_geq((uint64_t)info.st_blocks * 512, sizeof(struct kv_coord_segment));
+}
+
+Test(segment, processes_get_slots_of_their_own)
+{
+	struct kv_coord *coord = join();
+	struct child children[8];
+	uint32_t n_used = 0;
+
+	for (int i = 0; i < 8; i++)
+		children[i] = start(body_join_and_leave);
+	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++)
+		n_used += kv_coord_segment(coord)->slots[i].state == KV_COORD_ACTIVE;
+	cr_assert_eq(n_used, 9u);
+	for (int i = 0; i < 8; i++)
+		cr_assert_eq(finish(&children[i]), 0);
+	kv_coord_leave(coord);
+	cr_assert_neq(access(place.path, F_OK), 0);
+}
+
+Test(segment, a_process_killed_while_it_holds_the_mutex_blocks_nobody)
+{
+	struct child child = start(body_hold_the_mutex);
+	struct kv_coord *coord;
+
+	kill_child(&child);
+	coord = join();
+	cr_assert_eq(kv_coord_slot_index(coord), 0u, "the dead one's slot was taken back");
+	kv_coord_leave(coord);
+	cr_assert_neq(access(place.path, F_OK), 0);
+}
+
+Test(segment, a_process_killed_while_it_writes_leaves_a_slot_that_can_be_used_again)
+{
+	struct kv_coord *coord = join();
+	struct child child = start(body_die_writing);
+	struct kv_coord_slot copy;
+	struct kv_coord *other;
+
+	kill_child(&child);
+	cr_assert_eq(kv_coord_read_slot(&kv_coord_segment(coord)->slots[1], &copy), -EAGAIN);
+	cr_assert_eq(kv_coord_owner_life(&copy), KV_COORD_DEAD);
+	other = join();
+	cr_assert_eq(kv_coord_slot_index(other), 1u);
+	cr_assert_eq(kv_coord_read_slot(&kv_coord_segment(coord)->slots[1], &copy), 0);
+}
+
+Test(segment, a_mutex_that_a_living_process_keeps_ends_in_a_bounded_wait)
+{
+	struct child child = start(body_hold_the_mutex);
+	struct kv_coord *coord;
+
+	cr_assert_eq(place_join_within(10000000, &coord, NULL, 0), -ETIMEDOUT);
+	cr_assert_eq(finish(&child), 0);
+}
+
+Test(segment, the_generation_rises_when_a_slot_changes_hands)
+{
+	struct kv_coord *keeper = join();
+	struct child child = start(body_join_and_leave);
+	uint32_t before = kv_coord_segment(keeper)->slots[1].generation;
+
+	kill_child(&child);
+	child = start(body_join_and_leave);
+	cr_assert_eq(kv_coord_segment(keeper)->slots[1].generation, before + 1);
+	cr_assert_eq(finish(&child), 0);
+}
+
+Test(segment, a_recycled_pid_is_not_taken_for_the_owner)
+{
+	struct kv_coord *keeper = join();
+	struct child child = start(body_join_and_leave);
+	struct kv_coord_slot *slot = &kv_coord_segment(keeper)->slots[1];
+
+	slot->owner_start--; /* that process lives, but the owner was an earlier one */
+	cr_assert_eq(kv_coord_owner_life(slot), KV_COORD_DEAD);
+	cr_assert_eq(kv_coord_slot_index(join()), 1u);
+	finish(&child);
+}
+
+Test(segment, an_owner_in_another_pid_namespace_keeps_its_slot)
+{
+	struct kv_coord *keeper = join();
+	struct kv_coord_slot *slot = &kv_coord_segment(keeper)->slots[1];
+
+	*slot = kv_coord_segment(keeper)->slots[0];
+	slot->owner_pid = 99999999; /* no such process here */
+	cr_assert_eq(kv_coord_owner_life(slot), KV_COORD_DEAD);
+	slot->owner_pidns++;
+	cr_assert_eq(kv_coord_owner_life(slot), KV_COORD_ELSEWHERE);
+	cr_assert_eq(kv_coord_slot_index(join()), 2u);
+}
+
+Test(segment, what_a_program_held_before_it_called_exec_is_taken_back)
+{
+	struct kv_coord *keeper = join();
+
+	kv_coord_segment(keeper)->slots[kv_coord_slot_index(keeper)].owner_image++;
+	cr_assert_eq(kv_coord_slot_index(join()), kv_coord_slot_index(keeper));
+}
+
+Test(segment, a_forked_child_writes_nothing_and_frees_nothing)
+{
+	struct kv_coord *coord = join();
+	struct kv_process_stats stats = {.reserved = 42};
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		kv_coord_forget(coord);
+		kv_coord_put_process(coord, &stats);
+		kv_coord_leave(coord);
+		_exit(0);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+	cr_assert_eq(kv_coord_segment(coord)->slots[0].state, (uint32_t)KV_COORD_ACTIVE);
+	cr_assert_eq(kv_coord_segment(coord)->slots[0].process.reserved, 0u);
+}
+
+Test(segment, every_slot_taken_is_told_as_such)
+{
+	struct kv_coord *keeper = join(), *coord;
+
+	for (uint32_t i = 1; i < KV_COORD_SLOTS; i++) {
+		kv_coord_segment(keeper)->slots[i] = kv_coord_segment(keeper)->slots[0];
+		kv_coord_segment(keeper)->slots[i].owner_pidns++;
+	}
+	cr_assert_eq(place_join(&coord, NULL, 0), -EUSERS);
+}
+
+Test(segment, what_is_put_is_what_is_read_and_a_put_after_leaving_is_lost)
+{
+	struct kv_coord *keeper = join(), *coord = join();
+	struct kv_coord_slot *slot = &kv_coord_segment(keeper)->slots[kv_coord_slot_index(coord)];
+	struct kv_process_stats stats = {.reserved = 5, .n_reservations = 70};
+	struct kv_reservation_stats row = {
+		.base = 4096, .requested = 1, .reserved = 2, .page_size = 2};
+	struct kv_coord_slot copy;
+
+	kv_coord_put_process(coord, &stats);
+	kv_coord_put_row(coord, 3, &row);
+	kv_coord_put_row(coord, KV_COORD_ROWS, &row);
+	kv_coord_put_state(coord, KV_COORD_INERT, "because");
+	cr_assert_eq(kv_coord_read_slot(slot, &copy), 0);
+	cr_assert_eq(copy.process.reserved, 5u);
+	cr_assert_eq(copy.n_rows, 70u);
+	cr_assert_eq(copy.rows[3].base, 4096u);
+	cr_assert_eq(copy.state, (uint32_t)KV_COORD_INERT);
+	cr_assert_str_eq(copy.note, "because");
+	kv_coord_leave(coord);
+	kv_coord_put_process(coord, &stats);
+	kv_coord_leave(coord);
+	cr_assert_eq(kv_coord_read_slot(slot, &copy), -ENOENT);
+}
+
+static int body_join_and_leave_often(struct child *self)
+{
+	ready_and_wait(self);
+	for (int i = 0; i < 100; i++) {
+		struct kv_coord *coord;
+
+		if (place_join(&coord, NULL, 0) != 0)
+			return 1;
+		kv_coord_leave(coord);
+	}
+	return 0;
+}
+
+/* The last to leave removes the file while another opens it: nobody may end up alone in a removed
+ * one. */
+Test(segment, processes_that_come_and_go_at_once_never_fail_and_leave_nothing)
+{
+	struct child children[4];
+
+	for (int i = 0; i < 4; i++)
+		children[i] = start(body_join_and_leave_often);
+	for (int i = 0; i < 4; i++)
+		cr_assert_eq(write(children[i].to, "g", 1), 1);
+	for (int i = 0; i < 4; i++)
+		cr_assert_eq(reap(&children[i]), 0);
+	cr_assert_eq(rmdir(place.directory), 0);
+}
+
+static int body_write_for_ever(struct child *self)
+{
+	struct kv_process_stats stats;
+	struct kv_coord *coord;
+	uint64_t round = 0;
+
+	if (place_join(&coord, NULL, 0) != 0)
+		return 1;
+	for (int told = 0;; round++) {
+		for (unsigned i = 0; i < sizeof(stats) / sizeof(uint64_t); i++)
+			((uint64_t *)&stats)[i] = round;
+		kv_coord_put_process(coord, &stats);
+		if (!told++ && write(self->to, "r", 1) != 1)
+			return 1;
+	}
+}
+
+Test(segment, a_reader_never_takes_a_torn_write_for_a_whole_one)
+{
+	struct kv_coord *keeper = join();
+	struct child child = start(body_write_for_ever);
+	const struct kv_coord_slot *slot = &kv_coord_segment(keeper)->slots[1];
+	struct kv_coord_slot copy;
+	unsigned n_read = 0;
+
+	for (int i = 0; i < 20000; i++) {
+		if (kv_coord_read_slot(slot, &copy) != 0)
+			continue;
+		n_read++;
+		cr_assert_eq(copy.process.reserved, copy.process.last_submission_ns);
+		cr_assert_eq(copy.process.reserved, copy.process.pages_spilled);
+	}
+	kill_child(&child);
+	cr_assert_gt(n_read, 0u);
+}
