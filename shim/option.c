@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/select.h"
 #include "shim/config.h"
 #include "shim/log.h"
 
@@ -119,27 +120,18 @@ static int parse_bool(const char *text, int64_t *ret_number)
 	return -EINVAL;
 }
 
-/* No item is empty; with ranges, each is SIZE or LOW-HIGH. */
+/* No item is empty; with ranges, each is SIZE or LOW-HIGH as core understands it. */
 static int check_list(const char *text, bool ranges)
 {
-	while (*text) {
-		const char *end = text + strcspn(text, ",");
-		const char *dash = memchr(text, '-', (size_t)(end - text));
-		int64_t low, high;
-		int error;
+	uint64_t low, high;
 
-		if (end == text)
+	while (*text) {
+		size_t length = strcspn(text, ",");
+
+		if (length == 0 ||
+			(ranges && kv_select_parse_range(text, length, &low, &high) != 0))
 			return -EINVAL;
-		if (ranges) {
-			error = parse_bytes(text, dash ? dash : end, &low);
-			if (!error && dash)
-				error = parse_bytes(dash + 1, end, &high);
-			if (error)
-				return error;
-			if (dash && high < low)
-				return -EINVAL;
-		}
-		text = end;
+		text += length;
 		if (*text == ',' && *++text == '\0')
 			return -EINVAL;
 	}

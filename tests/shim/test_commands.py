@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kvshim run and kvshim explain, as a new user would try them."""
+import os
+import shutil
+import sys
+
+from shimtest import KVSHIM, LIBRARY, SOURCE, lines, run, run_all
+
+
+def fails_with_one_line(status, *args, env=None, says=""):
+    result = run(KVSHIM, *args, env=env)
+    assert result.returncode == status, (args, result)
+    assert result.stdout == "", result
+    assert len(lines(result.stderr)) == 1, result
+    assert says in result.stderr, result
+
+
+def test_wrong_arguments_give_one_line_and_exit_2(_):
+    fails_with_one_line(2, says="--help")
+    fails_with_one_line(2, "fly", says="fly is no command")
+    fails_with_one_line(2, "--fly", says="--fly is no command")
+    fails_with_one_line(2, "run", says="no command given")
+    fails_with_one_line(2, "run", "--", says="no command given")
+    fails_with_one_line(2, "run", "--fly", "true", says="--fly is no option")
+    fails_with_one_line(2, "run", "-x", "true", says="-x is no option")
+    fails_with_one_line(2, "run", "--min-size", says="needs a value")
+    fails_with_one_line(2, "run", "--min-size", "-1", "true", says="KVSHIM_MIN_SIZE")
+    fails_with_one_line(2, "run", "--min-size=64Q", "true", says="give a size")
+    fails_with_one_line(2, "run", "--lib", "/nowhere.so", "true", says="/nowhere.so")
+    fails_with_one_line(2, "explain", "nothing", says="did you mean")
+    fails_with_one_line(2, "explain", "a", "b", says="one option")
+    fails_with_one_line(2, "explain", "--fly", says="--fly")
+
+
+def test_a_command_that_cannot_run_gives_the_status_of_env(_):
+    fails_with_one_line(127, "run", "/nowhere/at/all", says="No such file")
+    fails_with_one_line(126, "run", "/", says="Permission denied")
+
+
+def test_help_and_version_go_to_stdout(_):
+    for args in (["--help"], ["run", "--help"], ["explain", "--help"], ["--version"]):
+        result = run(KVSHIM, *args)
+        assert result.returncode == 0 and result.stdout and not result.stderr, (args, result)
+
+
+def environment_after(*args, env=None):
+    result = run(KVSHIM, "run", *args, "env", env=env)
+    assert result.returncode == 0 and result.stderr == "", result
+    return dict(line.split("=", 1) for line in lines(result.stdout) if "=" in line)
+
+
+def test_run_preloads_the_library_that_lies_beside_it(_):
+    assert environment_after()["LD_PRELOAD"] == os.path.realpath(LIBRARY)
+
+
+def test_run_sets_the_options_that_it_was_given_as_flags(_):
+    seen = environment_after("--min-size", "1G", "--enable=off", "--min-score", "-3", "--")
+    assert seen["KVSHIM_MIN_SIZE"] == "1G" and seen["KVSHIM"] == "off", seen
+    assert seen["KVSHIM_MIN_SCORE"] == "-3", seen
+
+
+def test_run_inside_run_preloads_once(_):
+    assert environment_after(KVSHIM, "run")["LD_PRELOAD"] == os.path.realpath(LIBRARY)
+
+
+def test_run_keeps_the_preloads_that_were_there_and_their_order(directory):
+    one, two = os.path.join(directory, "one.so"), os.path.join(directory, "two.so")
+    for path in (one, two):
+        shutil.copy(LIBRARY, path)
+    ours = os.path.realpath(LIBRARY)
+    for before in (f"{one}:{two}", f"{one} {two}", f":{one}::{two}:", f"{one}:{ours}:{two}"):
+        assert environment_after(env={"LD_PRELOAD": before})["LD_PRELOAD"] == \
+            f"{ours}:{one}:{two}", before
+
+
+def test_run_replaces_another_copy_of_the_library(directory):
+    copy = os.path.join(directory, "libkvshim.so")
+    shutil.copy(LIBRARY, copy)
+    assert environment_after(env={"LD_PRELOAD": copy})["LD_PRELOAD"] == os.path.realpath(LIBRARY)
+    assert environment_after("--lib", copy)["LD_PRELOAD"] == os.path.realpath(copy)
+
+
+def test_run_refuses_a_library_path_that_the_loader_would_split(directory):
+    copy = os.path.join(directory, "a b")
+    os.mkdir(copy)
+    copy = shutil.copy(LIBRARY, copy)
+    fails_with_one_line(1, "run", "--lib", copy, "true", says="space or a colon")
+
+
+def test_the_commands_own_flags_are_left_to_the_command(_):
+    result = run(KVSHIM, "run", "echo", "--min-size", "x")
+    assert result.stdout == "--min-size x\n", result
+
+
+def test_the_status_of_the_command_is_the_status_of_run(_):
+    assert run(KVSHIM, "run", "sh", "-c", "exit 42").returncode == 42
+
+
+def test_explain_shows_value_source_and_range(_):
+    result = run(KVSHIM, "explain", "min-size", env={"KVSHIM_MIN_SIZE": "1G"})
+    for word in ("KVSHIM_MIN_SIZE", "1G", "environment", "64M", "a size from"):
+        assert word in result.stdout, result
+    assert result.returncode == 0 and not result.stderr, result
+
+
+def test_explain_lists_every_option_once(_):
+    result = run(KVSHIM, "explain")
+    names = [line.split()[0] for line in lines(result.stdout)]
+    assert len(names) == len(set(names)) > 20 and names[0] == "KVSHIM", names
+
+
+def test_explain_says_when_a_value_was_rejected(_):
+    result = run(KVSHIM, "explain", "KVSHIM_SPARE", env={"KVSHIM_SPARE": "-5"})
+    assert "wrong" in result.stdout and len(lines(result.stderr)) == 1, result
+
+
+def test_the_page_of_options_is_the_table(_):
+    with open(os.path.join(SOURCE, "docs", "options.md"), encoding="utf-8") as page:
+        assert page.read() == run(KVSHIM, "explain", "--markdown").stdout, \
+            "make it anew: kvshim explain --markdown > docs/options.md"
+
+
+run_all(sys.modules[__name__])

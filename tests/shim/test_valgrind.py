@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two commands under valgrind: no error, no leak."""
+import shutil
+import sys
+
+from shimtest import KVSHIM, KVSHIM_STAT, Writer, run, run_all
+
+VALGRIND = shutil.which("valgrind")
+if not VALGRIND:
+    print("SKIP: valgrind is not installed")
+    sys.exit(77)
+
+
+def is_clean(*args, env=None, status=0):
+    result = run(VALGRIND, "-q", "--error-exitcode=99", "--leak-check=full",
+                 "--errors-for-leak-kinds=definite,possible", *args, env=env, timeout=200)
+    assert result.returncode == status, result
+
+
+def test_kvshim_explain_is_clean(_):
+    is_clean(KVSHIM, "explain", env={"KVSHIM_MIN_SIZE": "-1", "KVSHIM_UNKNOWN": "1",
+                                     "KVSHIM_INCLUDE_SIZES": "1G,2G-3G", "KVSHIM_LOG": "coord:debug"})
+    is_clean(KVSHIM, "explain", "min-size")
+
+
+def test_kvshim_run_is_clean(_):
+    # not traced into the command: --trace-children is off
+    is_clean(KVSHIM, "run", "--min-size", "1G", "true", env={"LD_PRELOAD": ""})
+    is_clean(KVSHIM, "run", "--min-size", "x", "true", status=2)
+
+
+def test_kvshim_stat_is_clean(directory):
+    with Writer(directory, 1, 64), Writer(directory, 2, 3):
+        is_clean(KVSHIM_STAT, "--json", "--dir", directory)
+        is_clean(KVSHIM_STAT, "--once", "--dir", directory)
+        with open(f"{directory}/kvshim-0-{'0' * 32}", "wb") as file:
+            file.write(b"garbage")
+        is_clean(KVSHIM_STAT, "--json", "--dir", directory, status=1)
+
+
+run_all(sys.modules[__name__])
