@@ -145,7 +145,7 @@ struct kv_device *kv_device_at(CUdevice ordinal)
 {
 	if (ordinal < 0 || ordinal >= KV_DEVICES_MAX)
 		return NULL;
-	/* acquire: partner is the release in kv_device_current(). */
+	/* acquire: partner is the release in kv_device_find(). */
 	if (atomic_load_explicit(&states[ordinal], memory_order_acquire) != READY)
 		return NULL;
 	return &devices[ordinal];
@@ -154,10 +154,16 @@ struct kv_device *kv_device_at(CUdevice ordinal)
 struct kv_device *kv_device_current(void)
 {
 	CUdevice ordinal = -1;
-	int state = UNSEEN;
 
 	if (KV_REAL(cuCtxGetDevice)(&ordinal) != CUDA_SUCCESS)
 		return NULL;
+	return kv_device_find(ordinal);
+}
+
+struct kv_device *kv_device_find(CUdevice ordinal)
+{
+	int state = UNSEEN;
+
 	if (ordinal < 0 || ordinal >= KV_DEVICES_MAX)
 		return NULL;
 	if (atomic_compare_exchange_strong(&states[ordinal], &state, COMING)) {
@@ -309,15 +315,19 @@ static int grant(void *ctx, struct kv_reservation *r)
 	return 0;
 }
 
-int kv_device_peer(struct kv_device *device, CUdevice viewer)
+int kv_device_peer(CUdevice owner, CUdevice viewer)
 {
+	struct kv_device *device;
 	bool inside;
 	int err;
 
-	if (viewer < 0 || viewer >= KV_DEVICES_MAX)
+	if (owner < 0 || owner >= KV_DEVICES_MAX || viewer < 0 || viewer >= KV_DEVICES_MAX)
 		return -EINVAL;
-	/* seq_cst: partner in gpu_set_access(). */
-	if (atomic_fetch_or(&device->peers, 1ull << viewer) >> viewer & 1)
+	/* seq_cst: partner in gpu_set_access(). Remembered also for a device not yet seen. */
+	if (atomic_fetch_or(&devices[owner].peers, 1ull << viewer) >> viewer & 1)
+		return 0;
+	device = kv_device_at(owner);
+	if (!device)
 		return 0;
 	inside = kv_submit_enter_quiet(); /* no page goes away while we look */
 	err = kv_core_each(kv_hooks.core, grant, device);
@@ -326,8 +336,8 @@ int kv_device_peer(struct kv_device *device, CUdevice viewer)
 	return err;
 }
 
-void kv_device_unpeer(struct kv_device *device, CUdevice viewer)
+void kv_device_unpeer(CUdevice owner, CUdevice viewer)
 {
-	if (viewer >= 0 && viewer < KV_DEVICES_MAX)
-		atomic_fetch_and(&device->peers, ~(1ull << viewer));
+	if (owner >= 0 && owner < KV_DEVICES_MAX && viewer >= 0 && viewer < KV_DEVICES_MAX)
+		atomic_fetch_and(&devices[owner].peers, ~(1ull << viewer));
 }

@@ -52,6 +52,8 @@ struct kv_device {
  * device that we leave alone (said once). Calls the driver and, for a new device, the embedder.
  */
 struct kv_device *kv_device_current(void);
+/* The same for a device that is known to exist. */
+struct kv_device *kv_device_find(CUdevice ordinal);
 /* The record of a device if it is ready, else NULL. Calls nothing. */
 struct kv_device *kv_device_at(CUdevice ordinal);
 
@@ -66,11 +68,11 @@ struct kv_own *kv_device_own(struct kv_device *device);
 void kv_device_abandon(struct kv_device *device, CUcontext ctx, bool works);
 
 /*
- * viewer may read and write the memory of device (cuCtxEnablePeerAccess): all present and future
+ * viewer may read and write the memory of owner (cuCtxEnablePeerAccess): all present and future
  * mappings get access. 0 or a negative errno.
  */
-int kv_device_peer(struct kv_device *device, CUdevice viewer);
+int kv_device_peer(CUdevice owner, CUdevice viewer);
 /* Future mappings do without. */
-void kv_device_unpeer(struct kv_device *device, CUdevice viewer);
+void kv_device_unpeer(CUdevice owner, CUdevice viewer);
 
 #endif
