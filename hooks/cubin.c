@@ -25,6 +25,15 @@ enum {
 };
 #define NV_KPARAM_BYTES 12
 
+/*
+ * Stands in for libelf's own, whose thread-local variable a distribution's static library addresses
+ * in a way that only executables can be linked with. Nobody here asks for libelf's error number.
+ */
+void __libelf_seterrno(int value);
+void __libelf_seterrno(int value)
+{
+}
+
 static uint32_t get16(const uint8_t *at)
 {
 	return at[0] | (uint32_t)at[1] << 8;
