@@ -24,6 +24,7 @@
 
 #define __CUDA_API_VERSION_INTERNAL
 #include <cudaTypedefs.h>
+#include <cudaProfiler.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
