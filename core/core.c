@@ -24,8 +24,6 @@ int kv_core_new(const struct kv_core_config *config, struct kv_core **ret_core)
 {
 	struct kv_core *core = NULL;
 
-	if (config->page_size & (config->page_size - 1))
-		return -EINVAL;
 	/* Aligned to the cache lines of the gate. */
 	if (posix_memalign((void **)&core, _Alignof(struct kv_core), sizeof(*core)))
 		return -ENOMEM;
@@ -87,6 +85,7 @@ int kv_space_new(struct kv_core *core, const struct kv_gpu_ops *ops, void *gpu,
 	space->ops = ops;
 	space->gpu = gpu;
 	space->page_size = page_size;
+	space->granularity = granularity;
 	if (sink)
 		space->sink = *sink;
 	if (kv_store_init(&space->store, page_size, core->config.spare_bytes) < 0) {

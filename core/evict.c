@@ -275,6 +275,12 @@ int kv_evict(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes)
 	uint64_t start;
 	int error;
 
+	if (bytes == 0 || kv_counted(&space->backed) == 0) {
+		kv_host_collect(space);
+		if (ret_bytes)
+			*ret_bytes = 0;
+		return 0;
+	}
 	error = kv_quiesce_begin(space, &start);
 	if (error < 0)
 		return error;
@@ -305,12 +311,37 @@ int kv_evict_all(struct kv_core *core)
 	return first_error;
 }
 
+/* True if a page of the space has been marked for a reap: nobody is to wait at the gate for
+ * nothing. */
+static bool has_marks(struct kv_space *space)
+{
+	struct kv_reservation *r;
+	uint64_t base = 0;
+	bool found = false;
+
+	while (!found && (r = kv_table_next(&space->core->table, base, &base))) {
+		if (kv_reservation_space_of(r) != space)
+			continue;
+		kv_lock_take(&r->lock);
+		for (uint64_t i = 0; i < r->n_pages && !found; i++)
+			found = r->pages[i].flags & (KV_PAGE_ZERO | KV_PAGE_TRANSIENT);
+		kv_lock_drop(&r->lock);
+	}
+	return found;
+}
+
 int kv_reap(struct kv_space *space, uint64_t *ret_bytes)
 {
 	struct sweep sweep = {.space = space, .wanted = UINT64_MAX, .keep = true};
 	uint64_t start;
 	int error;
 
+	if (!has_marks(space)) {
+		kv_host_collect(space);
+		if (ret_bytes)
+			*ret_bytes = 0;
+		return 0;
+	}
 	error = kv_quiesce_begin(space, &start);
 	if (error < 0)
 		return error;

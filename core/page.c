@@ -90,7 +90,7 @@ int kv_page_detach(struct kv_reservation *r, uint64_t page, bool keep)
 		error = kv_gpu_handle_release(space, handle);
 		kv_budget_give(space, r->page_size);
 	} else if (keep) {
-		kv_spare_push(space, handle);
+		error = kv_spare_push(space, handle);
 	} else {
 		error = kv_gpu_handle_release(space, handle);
 	}

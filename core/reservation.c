@@ -142,7 +142,7 @@ int kv_reservation_new(struct kv_space *space, uint64_t requested, const char *t
 		error = -ENOSPC;
 		goto row;
 	}
-	error = kv_gpu_range_reserve(space, size, space->page_size, &base);
+	error = kv_gpu_range_reserve(space, size, space->granularity, &base);
 	if (error < 0) {
 		error = error == -ENOMEM ? -ENOSPC : error;
 		goto object;

@@ -32,6 +32,7 @@ struct kv_space {
 	const struct kv_gpu_ops *ops;
 	void *gpu;
 	uint64_t page_size;
+	uint64_t granularity;
 	struct kv_stats_sink sink;
 
 	struct kv_store store; /* guarded by its own lock */

@@ -70,7 +70,7 @@ kv_gpu_handle kv_spare_pop(struct kv_space *space)
 	return handle;
 }
 
-void kv_spare_push(struct kv_space *space, kv_gpu_handle handle)
+int kv_spare_push(struct kv_space *space, kv_gpu_handle handle)
 {
 	struct kv_store *store = &space->store;
 	bool kept = false;
@@ -81,10 +81,7 @@ void kv_spare_push(struct kv_space *space, kv_gpu_handle handle)
 		kept = true;
 	}
 	kv_lock_drop(&store->lock);
-	/* A release that fails has no remedy: the driver keeps the memory until the process ends.
-	 */
-	if (!kept)
-		kv_gpu_handle_release(space, handle);
+	return kept ? 0 : kv_gpu_handle_release(space, handle);
 }
 
 uint64_t kv_spare_bytes(struct kv_space *space)

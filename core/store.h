@@ -36,8 +36,9 @@ void kv_store_destroy(struct kv_store *store);
 
 /* A spare handle, or 0. */
 kv_gpu_handle kv_spare_pop(struct kv_space *space);
-/* Keeps an unmapped handle of one page, or releases it when enough are kept. */
-void kv_spare_push(struct kv_space *space, kv_gpu_handle handle);
+/* Keeps an unmapped handle of one page, or releases it when enough are kept. The error of the
+ * release. */
+int kv_spare_push(struct kv_space *space, kv_gpu_handle handle);
 uint64_t kv_spare_bytes(struct kv_space *space);
 
 /*

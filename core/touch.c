@@ -44,7 +44,11 @@ int kv_touch(struct kv_reservation *r, uint64_t offset, uint64_t length)
 	}
 	first = offset / r->page_size;
 	end = (offset + length - 1) / r->page_size + 1;
-	error = kv_back(r, first, end);
+	/* A static one has to be whole for this submission anyway: all at once is cheaper. */
+	if (kv_reservation_is_static(r))
+		error = kv_back_whole(r);
+	else
+		error = kv_back(r, first, end);
 	if (error == 0) {
 		for (uint64_t i = first; i < end; i++)
 			r->pages[i].flags &= ~KV_PAGE_GUESSES;
