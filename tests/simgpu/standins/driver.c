@@ -42,6 +42,9 @@ static void resolve_all(void)
 		return;
 	DRIVER_ENTRIES(X)
 #undef X
+	*(void **)&table.note_set = dlsym(library, "simgpu_program_set");
+	*(void **)&table.note_copy = dlsym(library, "simgpu_program_copy");
+	*(void **)&table.note_check = dlsym(library, "simgpu_program_check");
 	error = table.cuInit(0);
 }
 

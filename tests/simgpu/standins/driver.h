@@ -14,6 +14,8 @@
 #define __CUDA_API_VERSION_INTERNAL
 #include <cudaTypedefs.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* clang-format off */
 /* X(name, version asked for) */
@@ -44,7 +46,21 @@
 	X(cuGraphDestroy, 10000) X(cuGraphExecDestroy, 10000)
 /* clang-format on */
 
+/*
+ * What the software GPU is told about the program's own requests, before anyone below can leave out
+ * or change what is asked of the driver (simgpu.h). NULL with any other driver.
+ */
+typedef void (*note_set_fn)(CUdeviceptr dst, uint32_t value, uint32_t element, size_t n,
+	CUstream stream, int per_thread);
+typedef void (*note_copy_fn)(
+	CUdeviceptr dst, CUdeviceptr src, size_t size, CUstream stream, int per_thread);
+typedef void (*note_check_fn)(
+	const void *host, CUdeviceptr src, size_t size, CUstream stream, int per_thread);
+
 struct driver {
+	note_set_fn note_set;
+	note_copy_fn note_copy;
+	note_check_fn note_check;
 	PFN_cuInit_v2000 cuInit;
 #define X(name, version) PFN_##name##_v##version name;
 	DRIVER_ENTRIES(X)

@@ -71,6 +71,24 @@ EXPORT int cudaHostGetDevicePointer(void **device, void *host, unsigned flags)
 	RT_CALL(d->cuMemHostGetDevicePointer((CUdeviceptr *)device, host, flags));
 }
 
+static int copy_to_host(
+	const struct driver *d, void *to, const void *from, size_t size, CUstream stream)
+{
+	int error = d->cuMemcpyDtoHAsync(to, ADDRESS(from), size, stream);
+
+	if (!error && d->note_check)
+		d->note_check(to, ADDRESS(from), size, stream, 0);
+	return error;
+}
+
+static int copy_on_device(
+	const struct driver *d, void *to, const void *from, size_t size, CUstream stream)
+{
+	if (d->note_copy)
+		d->note_copy(ADDRESS(to), ADDRESS(from), size, stream, 0);
+	return d->cuMemcpyDtoDAsync(ADDRESS(to), ADDRESS(from), size, stream);
+}
+
 EXPORT int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, CUstream stream)
 {
 	if (kind < COPY_HOST_TO_HOST || kind > COPY_ANY)
@@ -81,9 +99,9 @@ EXPORT int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, CU
 	case COPY_HOST_TO_DEVICE:
 		RT_CALL(d->cuMemcpyHtoDAsync(ADDRESS(to), from, size, stream));
 	case COPY_DEVICE_TO_HOST:
-		RT_CALL(d->cuMemcpyDtoHAsync(to, ADDRESS(from), size, stream));
+		RT_CALL(copy_to_host(d, to, from, size, stream));
 	case COPY_DEVICE_TO_DEVICE:
-		RT_CALL(d->cuMemcpyDtoDAsync(ADDRESS(to), ADDRESS(from), size, stream));
+		RT_CALL(copy_on_device(d, to, from, size, stream));
 	}
 	RT_CALL(d->cuMemcpyAsync(ADDRESS(to), ADDRESS(from), size, stream));
 }
@@ -134,16 +152,24 @@ EXPORT int cudaMemcpyPeerAsync(
 	return rt_error(error);
 }
 
+static void note_set(const struct driver *d, void *address, int value, size_t size, CUstream stream)
+{
+	if (d->note_set)
+		d->note_set(ADDRESS(address), (unsigned char)value, 1, size, stream, 0);
+}
+
 EXPORT int cudaMemset(void *address, int value, size_t size)
 {
 	if (!size)
 		return 0;
-	RT_CALL(d->cuMemsetD8(ADDRESS(address), (unsigned char)value, size));
+	RT_CALL((note_set(d, address, value, size, NULL),
+		d->cuMemsetD8(ADDRESS(address), (unsigned char)value, size)));
 }
 
 EXPORT int cudaMemsetAsync(void *address, int value, size_t size, CUstream stream)
 {
 	if (!size)
 		return 0;
-	RT_CALL(d->cuMemsetD8Async(ADDRESS(address), (unsigned char)value, size, stream));
+	RT_CALL((note_set(d, address, value, size, stream),
+		d->cuMemsetD8Async(ADDRESS(address), (unsigned char)value, size, stream)));
 }
