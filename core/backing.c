@@ -61,7 +61,7 @@ static int page_memory(struct kv_space *space, kv_gpu_handle *ret_handle, uint8_
 static void undo(struct kv_reservation *r, uint64_t first, uint64_t end, bool queued)
 {
 	struct kv_space *space = kv_reservation_space_of(r);
-	bool stuck = queued && kv_gpu_flush(space) < 0;
+	bool stuck = kv_gpu_quiet_queue(space, queued) < 0;
 	uint64_t a, b;
 
 	for (a = first; a < end; a = b) {
@@ -248,8 +248,8 @@ static int back_big(struct kv_reservation *r)
 		return 0;
 	}
 
-	/* In reverse. undo() sees no handles of single pages: it flushes and resets the states. */
-	bool stuck = queued && kv_gpu_flush(space) < 0;
+	/* In reverse. undo() sees no handles of single pages: it resets the states. */
+	bool stuck = kv_gpu_quiet_queue(space, queued) < 0;
 
 	undo(r, 0, r->n_pages, false);
 	if (stuck || kv_gpu_unmap(space, base, size) < 0)

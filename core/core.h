@@ -8,17 +8,14 @@
  *
  * The order of a submission:
  *
- *   kv_core_is_idle() -> call the driver           (no reservation in this process: one relaxed load)
- *   kv_core_enter()
- *     kv_core_find() for each address the work carries
- *     kv_touch() / kv_leak() / kv_zero() ... for each range it may touch
- *     kv_settle()                                  (static reservations become whole again)
- *     the driver call
- *   kv_core_leave()
+ *   kv_core_is_idle() -> call the driver           (no reservation in this process: one relaxed
+ * load) kv_core_enter() kv_core_find() for each address the work carries kv_touch() / kv_leak() /
+ * kv_zero() ... for each range it may touch kv_settle()                                  (static
+ * reservations become whole again) the driver call kv_core_leave()
  *
- * Functions marked [inside] must be called between enter and leave, those marked [outside] must not.
- * Every other function may be called anywhere except where it says otherwise. All functions are
- * thread-safe. Errors are negative errno values, with the meanings of gpu_ops.h.
+ * Functions marked [inside] must be called between enter and leave, those marked [outside] must
+ * not. Every other function may be called anywhere except where it says otherwise. All functions
+ * are thread-safe. Errors are negative errno values, with the meanings of gpu_ops.h.
  */
 #ifndef KV_CORE_CORE_H
 #define KV_CORE_CORE_H
@@ -33,7 +30,8 @@ struct kv_core;
 struct kv_space;
 struct kv_reservation;
 
-/* Where statistics go. Called from slow paths, with a leaf lock held: must not block or call back. */
+/* Where statistics go. Called from slow paths, with a leaf lock held: must not block or call back.
+ */
 struct kv_stats_sink {
 	void *ctx;
 	void (*process)(void *ctx, const struct kv_process_stats *stats);
@@ -47,8 +45,8 @@ struct kv_core_config {
 	uint64_t host_budget;      /* bytes of host memory that may hold SPILLED pages, per space */
 	uint64_t overcommit_bytes; /* promise beyond device plus host budget, per space; 0: none */
 	uint64_t drain_timeout_ns; /* bound on one quiesce; 0: 50 ms */
-	/* One line for the operator; level 0 error, 1 warning, 2 info, 3 debug. May be NULL. No lock
-	 * of core is held. */
+	/* One line for the operator; level 0 error, 1 warning, 2 info, 3 debug. May be NULL. No
+	 * lock of core is held. */
 	void (*log)(void *ctx, int level, const char *topic, const char *text);
 	void *log_ctx;
 };
@@ -63,17 +61,18 @@ void kv_core_free(struct kv_core *core);
  * A device. granularity: the smallest page (bytes, power of two). ops and gpu outlive the core.
  * sink may be NULL. -EINVAL: page_size is no multiple of granularity.
  */
-int kv_space_new(struct kv_core *core, const struct kv_gpu_ops *ops, void *gpu, uint64_t granularity,
-		 const struct kv_stats_sink *sink, struct kv_space **ret_space);
-/* [outside] The device's memory is gone (context destroyed, device reset): forgets the reservations,
- * host copies and handles of the space. ops_work: 1: release everything through gpu_ops first;
- * 0: no gpu_ops call is made. */
+int kv_space_new(struct kv_core *core, const struct kv_gpu_ops *ops, void *gpu,
+	uint64_t granularity, const struct kv_stats_sink *sink, struct kv_space **ret_space);
+/* [outside] The device's memory is gone (context destroyed, device reset): forgets the
+ * reservations, host copies and handles of the space. ops_work: 1: release everything through
+ * gpu_ops first; 0: no gpu_ops call is made. */
 void kv_space_drop(struct kv_space *space, int ops_work);
 void *kv_space_gpu(const struct kv_space *space);
 
 /* Bytes reserved and not yet backed: what must stay free for growth, beyond the host budget. */
 uint64_t kv_space_unbacked(const struct kv_space *space);
-/* Spare handles go back to the driver, until bytes are freed or none is left. Returns bytes freed. */
+/* Spare handles go back to the driver, until bytes are freed or none is left. Returns bytes freed.
+ */
 uint64_t kv_space_trim(struct kv_space *space, uint64_t bytes);
 /* Book-keeping of allocations that are not ours, for the statistics (delta may be negative). */
 void kv_space_native(struct kv_space *space, int64_t delta);
@@ -90,11 +89,11 @@ void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_s
 /*
  * Reserves requested bytes (rounded up to pages), all pages EMPTY. Charged against the promise of
  * the space (DESIGN 2.4). -ENOMEM: the promise cannot be made: the native call would have failed
- * too, or would have taken what others were promised. -ENOSPC: the reservation table is full: allocate
- * natively. tag: may be NULL, at most 31 bytes are kept. score: see select.h.
+ * too, or would have taken what others were promised. -ENOSPC: the reservation table is full:
+ * allocate natively. tag: may be NULL, at most 31 bytes are kept. score: see select.h.
  */
 int kv_reservation_new(struct kv_space *space, uint64_t requested, const char *tag, int score,
-		       struct kv_reservation **ret_reservation);
+	struct kv_reservation **ret_reservation);
 /*
  * [outside] Gives everything back. Waits, bounded by nothing, until the device is idle, as
  * cuMemFree does for native memory; if a drain times out it tries again. -ENOENT: addr is not the
@@ -125,7 +124,8 @@ uint64_t kv_reservation_page_size(const struct kv_reservation *r);
 void kv_reservation_stats(struct kv_reservation *r, struct kv_reservation_stats *ret_stats);
 /* Calls visit for every live reservation until it returns non-zero; returns that. Holds no lock
  * while visiting; a reservation freed meanwhile may still be visited (its rows are never freed). */
-int kv_core_each(struct kv_core *core, int (*visit)(void *ctx, struct kv_reservation *r), void *ctx);
+int kv_core_each(
+	struct kv_core *core, int (*visit)(void *ctx, struct kv_reservation *r), void *ctx);
 
 /* ---- submissions ---- */
 
@@ -139,12 +139,13 @@ static inline void kv_core_leave(struct kv_core *core, uint32_t slot);
 /*
  * [inside] P1: the bytes [offset, offset+length) may be read or written by the work about to be
  * submitted. EMPTY pages are backed and zeroed, EVICTED ones restored, in runs, with one flush for
- * all. length is clipped to the reservation. -ENOMEM: neither device nor host memory: pages backed so far
- * stay backed, nothing else has changed.
+ * all. length is clipped to the reservation. -ENOMEM: neither device nor host memory: pages backed
+ * so far stay backed, nothing else has changed.
  */
 int kv_touch(struct kv_reservation *r, uint64_t offset, uint64_t length);
 
-/* [inside] One run of pages in the same condition, for copies out of and zero fills over EMPTY pages. */
+/* [inside] One run of pages in the same condition, for copies out of and zero fills over EMPTY
+ * pages. */
 struct kv_run {
 	uint64_t offset; /* bytes from the base */
 	uint64_t length; /* bytes, at least 1 */
@@ -155,8 +156,8 @@ void kv_run_at(struct kv_reservation *r, uint64_t offset, uint64_t end, struct k
 
 /*
  * [inside] P2: the work about to be submitted sets [offset, offset+length) to zero.
- * EVICTED pages wholly inside become EMPTY at once (their host copy is dropped), since what is EMPTY
- * reads as zero already; pages partly inside are touched. After it, kv_run_at() tells which
+ * EVICTED pages wholly inside become EMPTY at once (their host copy is dropped), since what is
+ * EMPTY reads as zero already; pages partly inside are touched. After it, kv_run_at() tells which
  * parts need a fill by the driver (not empty) and which do not. When the fill has been submitted
  * successfully, kv_zero_done() remembers that the whole pages inside are zero.
  */
@@ -173,26 +174,28 @@ void kv_leak_all(struct kv_core *core, enum kv_static_reason reason, const char 
 
 /*
  * [inside] P7, transient: the work about to be submitted may touch any byte of r, and keeps no
- * pointer. Backs it whole; the pages that were EMPTY are remembered and released again at the next quiesced
- * point (kv_reap()) if nothing else has touched them and they are zero or dead. assume_dead: what
- * the work writes into pages that were EMPTY is never read (an engine's contract).
+ * pointer. Backs it whole; the pages that were EMPTY are remembered and released again at the next
+ * quiesced point (kv_reap()) if nothing else has touched them and they are zero or dead.
+ * assume_dead: what the work writes into pages that were EMPTY is never read (an engine's
+ * contract).
  */
 int kv_touch_transient(struct kv_reservation *r, bool assume_dead);
 
 /*
- * [inside] Before the driver call of every submission: makes all static reservations whole. One relaxed
- * load when there is nothing to do. -ENOMEM as kv_touch().
+ * [inside] Before the driver call of every submission: makes all static reservations whole. One
+ * relaxed load when there is nothing to do. -ENOMEM as kv_touch().
  */
 static inline int kv_settle(struct kv_core *core);
 
 /* ---- taking pages away ---- */
 
 /*
- * [outside] Quiesces (gate closed, device drained), moves the content of BACKED pages of the space to
- * host memory, at least bytes (UINT64_MAX: all), unmaps them and releases their memory. Pages found all
- * zero become EMPTY instead. Static reservations are included: they are whole again before the next
- * submission. ret_bytes: device bytes released. 0, -ETIMEDOUT (work in flight did not finish: nothing
- * changed), -EBUSY (a capture is open, or somebody else is quiescing), -ENOMEM (no host memory).
+ * [outside] Quiesces (gate closed, device drained), moves the content of BACKED pages of the space
+ * to host memory, at least bytes (UINT64_MAX: all), unmaps them and releases their memory. Pages
+ * found all zero become EMPTY instead. Static reservations are included: they are whole again
+ * before the next submission. ret_bytes: device bytes released. 0, -ETIMEDOUT (work in flight did
+ * not finish: nothing changed), -EBUSY (a capture is open, or somebody else is quiescing), -ENOMEM
+ * (no host memory).
  */
 int kv_evict(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes);
 int kv_evict_all(struct kv_core *core);
@@ -203,10 +206,10 @@ int kv_reap(struct kv_space *space, uint64_t *ret_bytes);
 /* ---- checkers ---- */
 
 /*
- * Walks everything and verifies the five invariants as far as core can see them: page states against
- * mappings and handles, counters against pages, promises against reservations, the table's order,
- * whole flags, the gate. 0, or -EPROTO with the first violation described in text (size bytes).
- * [outside], nobody else may be changing pages.
+ * Walks everything and verifies the five invariants as far as core can see them: page states
+ * against mappings and handles, counters against pages, promises against reservations, the table's
+ * order, whole flags, the gate. 0, or -EPROTO with the first violation described in text (size
+ * bytes). [outside], nobody else may be changing pages.
  */
 int kv_core_check(struct kv_core *core, char *text, uint32_t size);
 

@@ -187,7 +187,7 @@ static void sweep_chunk(struct sweep *sweep, struct kv_reservation *r, uint64_t 
 		int flush_error = kv_gpu_flush(sweep->space);
 
 		if (flush_error < 0)
-			kv_gpu_flush(sweep->space);
+			kv_gpu_quiet_queue(sweep->space, true);
 		if (error == 0)
 			error = flush_error;
 	}
@@ -253,7 +253,20 @@ static void sweep_space(struct sweep *sweep, int want_static)
 	}
 }
 
-/* After the gate is open again: nothing released and an error is an error, anything else success.
+/* Quiesces, and makes sure that nothing of our own is under way either. */
+static int begin(struct sweep *sweep, uint64_t *ret_start)
+{
+	int error = kv_quiesce_begin(sweep->space, ret_start);
+
+	if (error < 0)
+		return error;
+	error = kv_gpu_quiet_queue(sweep->space, false);
+	if (error < 0)
+		kv_quiesce_end(sweep->space, *ret_start);
+	return error;
+}
+
+/* Opens the gate. Nothing released and an error is an error, anything else is success.
  */
 static int sweep_end(struct sweep *sweep, uint64_t start, uint64_t *ret_bytes)
 {
@@ -281,7 +294,7 @@ int kv_evict(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes)
 			*ret_bytes = 0;
 		return 0;
 	}
-	error = kv_quiesce_begin(space, &start);
+	error = begin(&sweep, &start);
 	if (error < 0)
 		return error;
 	/* The cheapest first: what needs no copy, then what need not come back before the next
@@ -342,7 +355,7 @@ int kv_reap(struct kv_space *space, uint64_t *ret_bytes)
 			*ret_bytes = 0;
 		return 0;
 	}
-	error = kv_quiesce_begin(space, &start);
+	error = begin(&sweep, &start);
 	if (error < 0)
 		return error;
 	sweep.forgotten = true;

@@ -11,6 +11,8 @@
 #include "core/space.h"
 
 #define DRAIN_TIMEOUT_NS 50000000ull
+/* Drains that may fail for another reason than time. */
+#define ERROR_TRIES 10
 #define PAUSE_MIN_NS 1000000l
 #define PAUSE_MAX_NS 50000000l
 
@@ -70,10 +72,10 @@ void kv_quiesce_end(struct kv_space *space, uint64_t start)
 	kv_gate_open(&space->core->hot.gate);
 }
 
-int kv_quiesce_patiently(struct kv_space *space, uint32_t n_tries, uint64_t *ret_start)
+int kv_quiesce_patiently(struct kv_space *space, uint32_t max_timeouts, uint64_t *ret_start)
 {
 	struct timespec pause = {.tv_nsec = PAUSE_MIN_NS};
-	uint32_t n_timeouts = 0;
+	uint32_t n_timeouts = 0, n_errors = 0;
 	int error;
 
 	while ((error = begin(space, 1, ret_start)) < 0) {
@@ -81,10 +83,15 @@ int kv_quiesce_patiently(struct kv_space *space, uint32_t n_tries, uint64_t *ret
 			kv_gate_wait(&space->core->hot.gate);
 			continue;
 		}
-		if (error != -ETIMEDOUT || ++n_timeouts == n_tries)
+		if (error == -EBUSY || error == -ENODEV)
 			break;
-		/* Those who wait at the gate get their turn before it closes again: what we wait
-		 * for may depend on them. */
+		if (error == -ETIMEDOUT && ++n_timeouts == max_timeouts)
+			break;
+		/* Not knowing whether the device is idle is no reason to take memory from under it. */
+		if (error != -ETIMEDOUT && ++n_errors == ERROR_TRIES)
+			break;
+		/* Those who wait at the gate get their turn before it closes again: what we wait for may
+		 * depend on them. */
 		nanosleep(&pause, NULL);
 		if (pause.tv_nsec < PAUSE_MAX_NS)
 			pause.tv_nsec *= 2;

@@ -184,6 +184,10 @@ static int release_pages(struct kv_reservation *r, bool *ret_clean)
 	int error = 0, res;
 	uint64_t a, b;
 
+	*ret_clean = false;
+	error = kv_gpu_quiet_queue(space, false);
+	if (error < 0)
+		return error;
 	*ret_clean = true;
 	if (r->big) {
 		error = kv_gpu_unmap(space, kv_page_addr(r, 0), r->n_pages * r->page_size);
@@ -283,12 +287,12 @@ int kv_reservation_free(struct kv_core *core, kv_gpu_addr addr)
 	error = kv_quiesce_patiently(space, 0, &start);
 	if (error == -EBUSY)
 		return error;
-	/* A device that cannot be asked whether it is idle runs nothing any more. */
+	/* A device that cannot be asked whether it is idle keeps its memory; the books are closed. */
 	if (error < 0)
 		kv_quiesce_gate(space, &start);
 	/* Freed by somebody else while we waited? */
 	if (kv_table_at(&core->table, addr) == r && kv_reservation_space_of(r) == space)
-		keep_first(&error, kv_reservation_destroy(r, 1));
+		keep_first(&error, kv_reservation_destroy(r, error == 0));
 	else
 		error = -ENOENT;
 	kv_host_collect(space);

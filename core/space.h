@@ -50,6 +50,11 @@ struct kv_space {
 	 * from a reading of the driver can tell that the reading is old */
 	_Atomic uint64_t generation;
 
+	/* A flush has failed twice: fills or copies may still be under way, and nothing may be
+	 * unmapped or freed before a flush succeeds. atomic: relaxed; set and cleared with the gate
+	 * closed or under the mutex of the reservation concerned */
+	_Atomic bool queue_stuck;
+
 	/* atomic: relaxed; counters, see struct kv_process_stats */
 	_Atomic uint64_t driver_calls;
 	_Atomic uint64_t submissions;
@@ -139,9 +144,10 @@ void kv_quiesce_gate(struct kv_space *space, uint64_t *ret_start);
 void kv_quiesce_end(struct kv_space *space, uint64_t start);
 /*
  * The same, for as long as it takes: tries again after time-outs, waits for another quiescer.
- * n_tries: bound on the time-outs, 0: none. -EBUSY: a capture is open.
+ * max_timeouts: bound on the time-outs, 0: none. -EBUSY: a capture is open. -ENODEV: the device is gone.
+ * Other errors: drain failed again and again; work may be in flight.
  */
-int kv_quiesce_patiently(struct kv_space *space, uint32_t n_tries, uint64_t *ret_start);
+int kv_quiesce_patiently(struct kv_space *space, uint32_t max_timeouts, uint64_t *ret_start);
 
 /* ---- stats.c ---- */
 
@@ -240,6 +246,22 @@ static inline int kv_gpu_flush(struct kv_space *space)
 {
 	kv_gpu_count(space);
 	return space->ops->flush(space->gpu);
+}
+
+/*
+ * Waits for what is under way before something is unmapped. queued: the caller has queued something
+ * itself, or has just met a flush that failed. On an error the queue counts as stuck until the next
+ * flush that succeeds.
+ */
+static inline int kv_gpu_quiet_queue(struct kv_space *space, bool queued)
+{
+	int error;
+
+	if (!queued && !atomic_load_explicit(&space->queue_stuck, memory_order_relaxed))
+		return 0;
+	error = kv_gpu_flush(space);
+	atomic_store_explicit(&space->queue_stuck, error < 0, memory_order_relaxed);
+	return error;
 }
 
 static inline int kv_gpu_host_alloc(struct kv_space *space, uint64_t size, void **ret_host)

@@ -207,6 +207,8 @@ void kv_host_collect(struct kv_space *space)
 	struct kv_store *store = &space->store;
 	struct kv_slab *empty = NULL, *slab, **link;
 
+	if (kv_gpu_quiet_queue(space, false) < 0)
+		return;
 	kv_lock_take(&store->lock);
 	for (link = &store->slabs; (slab = *link);) {
 		if (slab->n_used == 0) {

@@ -97,6 +97,10 @@ int kv_zero(struct kv_reservation *r, uint64_t offset, uint64_t length)
 
 	if (is_quiet(r) || !clip(r, &offset, &length))
 		return 0;
+	/* Before copies are dropped: if the submission is to fail for want of memory, then without loss. */
+	error = kv_settle(kv_reservation_space_of(r)->core);
+	if (error < 0)
+		return error;
 	kv_reservation_lock(r);
 	if (!kv_reservation_is_live(r))
 		goto out;

@@ -63,10 +63,11 @@ struct fake_gpu {
 	struct operation queue[MAX_QUEUE];
 	uint32_t n_queued;
 	uint64_t calls[FAKE_N_CALLS], n_calls;
-	uint64_t fail_at;
+	uint64_t fail_at, fail_again;
 	int fail_error;
 	bool failed;
 	enum fake_call failed_kind;
+	uint32_t failed_kinds;
 	uint32_t fail_kind_count[FAKE_N_CALLS];
 	int fail_kind_error[FAKE_N_CALLS];
 	uint32_t n_breaches;

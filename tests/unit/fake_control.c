@@ -65,6 +65,8 @@ void fake_gpu_fail_nth(struct fake_gpu *gpu, uint64_t n, int error)
 	gpu->fail_at = n;
 	gpu->fail_error = error;
 	gpu->failed = false;
+	gpu->failed_kinds = 0;
+	gpu->fail_again = 0;
 	pthread_mutex_unlock(&gpu->mutex);
 }
 
@@ -184,4 +186,21 @@ uint32_t fake_gpu_n_breaches(struct fake_gpu *gpu)
 const char *fake_gpu_breach(struct fake_gpu *gpu)
 {
 	return gpu->n_breaches ? gpu->breach : "none";
+}
+
+void fake_gpu_fail_again(struct fake_gpu *gpu, uint64_t k)
+{
+	pthread_mutex_lock(&gpu->mutex);
+	gpu->fail_again = k;
+	pthread_mutex_unlock(&gpu->mutex);
+}
+
+uint32_t fake_gpu_failed_kinds(struct fake_gpu *gpu)
+{
+	uint32_t value;
+
+	pthread_mutex_lock(&gpu->mutex);
+	value = gpu->failed_kinds;
+	pthread_mutex_unlock(&gpu->mutex);
+	return value;
 }

@@ -30,6 +30,9 @@ int fake_begin(struct fake_gpu *gpu, enum fake_call kind)
 	if (gpu->fail_at && --gpu->fail_at == 0) {
 		gpu->failed = true;
 		gpu->failed_kind = kind;
+		gpu->failed_kinds |= 1u << kind;
+		gpu->fail_at = gpu->fail_again;
+		gpu->fail_again = 0;
 		return gpu->fail_error;
 	}
 	if (gpu->fail_kind_count[kind]) {

@@ -56,10 +56,14 @@ void fake_gpu_watch_gate(struct fake_gpu *gpu, const struct kv_gate *gate);
 
 /* The n-th counted call from now on (1: the next) fails with error. 0: none. */
 void fake_gpu_fail_nth(struct fake_gpu *gpu, uint64_t n, int error);
+/* After that one has failed, the k-th call after it fails as well (once). */
+void fake_gpu_fail_again(struct fake_gpu *gpu, uint64_t k);
 /* Each of the next count calls of this kind fails with error. */
 void fake_gpu_fail_kind(struct fake_gpu *gpu, enum fake_call kind, uint32_t count, int error);
 /* True once the failure asked for by fail_nth has been delivered. ret_kind: which call met it. */
 bool fake_gpu_has_failed(struct fake_gpu *gpu, enum fake_call *ret_kind);
+/* Bit mask of the kinds that fail_nth and fail_again have made fail. */
+uint32_t fake_gpu_failed_kinds(struct fake_gpu *gpu);
 void fake_gpu_set_time(struct fake_gpu *gpu, uint64_t now_ns);
 /* Device bytes taken by somebody else. */
 void fake_gpu_set_foreign(struct fake_gpu *gpu, uint64_t bytes);
