@@ -121,6 +121,7 @@ static void check(
 {
 	if (!s->mirror || run->manager)
 		return;
+	atomic_fetch_add_explicit(&sim_bytes_compared, size, memory_order_relaxed);
 	uint64_t at = sim_store_compare(s->store, s->offset, s->mirror, s->mirror_offset, size);
 	if (at < size)
 		mismatch(run, s, addr, at);

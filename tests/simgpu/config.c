@@ -65,6 +65,9 @@ static void load(void)
 	c->report = getenv("SIMGPU_REPORT");
 	c->shared = getenv("SIMGPU_SHARED");
 	c->fail = getenv("SIMGPU_FAIL");
+	const char *drop = getenv("SIMGPU_DROP");
+	c->drop_copies = drop && !strcmp(drop, "copies");
+	c->drop_sets = drop && !strcmp(drop, "sets");
 }
 
 void sim_config_load(void)

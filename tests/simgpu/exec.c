@@ -28,6 +28,22 @@ const char *sim_work_name(const struct sim_work *work)
 	return work->type == SIM_WORK_KERNEL ? work->launch.kernel->name : names[work->type];
 }
 
+/* SIMGPU_DROP: a fault of the manager that a test provokes. */
+static bool work_is_dropped(const struct sim_work *work)
+{
+	if (!work->manager)
+		return false;
+	if (work->type == SIM_WORK_SET)
+		return sim_config.drop_sets;
+	if (work->type != SIM_WORK_COPY || !sim_config.drop_copies)
+		return false;
+	pthread_mutex_lock(&sim_memory_lock);
+	struct sim_range *from = sim_range_find(work->copy.src);
+	bool from_host = !from || from->kind >= SIM_RANGE_HOST;
+	pthread_mutex_unlock(&sim_memory_lock);
+	return from_host;
+}
+
 void sim_work_run(struct sim_context *context, struct sim_work *work)
 {
 	struct sim_run run = {.context = context,
@@ -35,6 +51,8 @@ void sim_work_run(struct sim_context *context, struct sim_work *work)
 		.what = sim_work_name(work),
 		.call = {.device = context->device}};
 
+	if (work_is_dropped(work))
+		return;
 	switch (work->type) {
 	case SIM_WORK_KERNEL: {
 		const struct sim_launch *l = &work->launch;
@@ -48,6 +66,7 @@ void sim_work_run(struct sim_context *context, struct sim_work *work)
 		run.call.shared = l->shared;
 		run.call.params = l->params;
 		run.call.seq = l->seq;
+		atomic_fetch_add_explicit(&sim_twin_runs, 1, memory_order_relaxed);
 		l->kernel->twin(&run.call);
 		break;
 	}

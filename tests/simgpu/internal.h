@@ -31,6 +31,7 @@ struct sim_config {
 	uint64_t kernel_ns;  /* every kernel */
 	int driver_version;
 	bool async, no_vmm, low_addresses, strict_exit, mirror, unsafe_vmm, no_param_info, no_leaks;
+	bool drop_copies, drop_sets;
 	const char *report, *shared, *fail;
 };
 extern struct sim_config sim_config;
@@ -39,6 +40,7 @@ void sim_config_load(void);
 /* ---- reports (report.c) ---- */
 
 extern _Atomic uint64_t sim_reports[SIM_REPORTS]; /* atomic: relaxed, counters */
+extern _Atomic uint64_t sim_twin_runs, sim_bytes_compared; /* atomic: relaxed, counters */
 extern _Atomic uint64_t *sim_calls;               /* per entry point */
 /* At exit: leaks, the report file, the strict exit status. */
 void sim_report_exit(void);

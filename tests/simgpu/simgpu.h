@@ -17,6 +17,8 @@
  * SIMGPU_LATENCY_NS=n        of every call; SIMGPU_KERNEL_NS=n: of every kernel
  * SIMGPU_FAIL=name:n[:code]  the n-th call of that exported name (0: every one) fails with code
  * (2); a list SIMGPU_UNSAFE_VMM=1        VMM calls are refused during captures as allocations are
+ * SIMGPU_DROP=copies|sets  a manager's copies from the host, or its sets, are not done: what
+ * the mirror must notice
  * SIMGPU_MIRROR=1            ideal memory beside ranges that a manager reserves
  * SIMGPU_SHARED=path         table of device memory in use by all processes that name the same file
  * SIMGPU_REPORT=path         at exit one line of JSON is appended; %p in the path is the pid
