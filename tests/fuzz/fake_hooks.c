@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fake_hooks.c - see fake_hooks.h. Stands in for submit.c, track.c, real.c and core.
+ */
+#include "tests/fuzz/fake_hooks.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "hooks/call.h"
+#include "hooks/launch.h"
+#include "hooks/track.h"
+
+char fake_handle;
+uint32_t fake_hits;
+
+__thread struct kv_thread kv_thread __attribute__((tls_model("initial-exec")));
+struct kv_hooks_state kv_hooks = {.mode = KV_HOOKS_ACTIVE};
+
+static uint32_t n_params;
+static const uint32_t *param_offsets, *param_sizes;
+
+static CUresult CUDAAPI func_name(const char **ret_name, CUfunction function)
+{
+	*ret_name = "fake";
+	return CUDA_SUCCESS;
+}
+
+static CUresult CUDAAPI func_param(CUfunction function, size_t i, size_t *offset, size_t *size)
+{
+	if (i >= n_params)
+		return CUDA_ERROR_INVALID_VALUE;
+	*offset = param_offsets[i];
+	*size = param_sizes[i];
+	return CUDA_SUCCESS;
+}
+
+struct kv_real kv_real = {.cuFuncGetName = func_name, .cuFuncGetParamInfo = func_param};
+
+void fake_function(uint32_t n, const uint32_t *offsets, const uint32_t *sizes)
+{
+	n_params = n;
+	param_offsets = offsets;
+	param_sizes = sizes;
+}
+
+static bool is_hit(uint64_t word)
+{
+	return word >> 24 << 56 >> 56 == 'A';
+}
+
+bool fake_is_hit(const unsigned char *at)
+{
+	uint64_t word;
+
+	memcpy(&word, at, sizeof(word));
+	return word >= 0x10000 && is_hit(word);
+}
+
+/* ---- core ---- */
+
+bool kv_core_hits(struct kv_core *core, uint64_t addr, struct kv_reservation **ret_reservation)
+{
+	*ret_reservation = NULL;
+	return is_hit(addr);
+}
+
+struct kv_reservation *kv_core_find(struct kv_core *core, kv_gpu_addr addr)
+{
+	return NULL;
+}
+
+int kv_core_each(struct kv_core *core, int (*visit)(void *ctx, struct kv_reservation *r), void *ctx)
+{
+	return 0;
+}
+
+kv_gpu_addr kv_reservation_base(const struct kv_reservation *r)
+{
+	return 0;
+}
+
+uint64_t kv_reservation_reserved(const struct kv_reservation *r)
+{
+	return 0;
+}
+
+void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char *by)
+{
+	fake_hits++;
+}
+
+void kv_leak_all(struct kv_core *core, enum kv_static_reason reason, const char *by)
+{
+	abort();
+}
+
+int kv_touch_transient(struct kv_reservation *r, bool assume_dead)
+{
+	abort();
+}
+
+/* ---- hooks ---- */
+
+bool kv_track_is_host_visible(uint64_t word)
+{
+	return false;
+}
+
+void kv_track_add(enum kv_track_kind kind, uint64_t addr, uint64_t size, struct kv_space *space)
+{
+	abort();
+}
+
+CUresult CUDAAPI kv_no_such_entry(void)
+{
+	return CUDA_ERROR_NOT_SUPPORTED;
+}
+
+void kv_hooks_prepare(void)
+{
+	abort();
+}
+
+bool kv_submit_enter(void)
+{
+	return false;
+}
+
+CUresult kv_submit_settle(void)
+{
+	return CUDA_SUCCESS;
+}
+
+void kv_submit_leave(void)
+{
+	abort();
+}
+
+void kv_own_begin(struct kv_own_call *call)
+{
+}
+
+void kv_own_end(struct kv_own_call *call)
+{
+}
+
+CUresult kv_result_of(int error)
+{
+	return error ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
+}
+
+bool kv_stream_captures(CUstream stream, bool per_thread)
+{
+	return false;
+}
