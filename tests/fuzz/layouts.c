@@ -29,7 +29,7 @@ static bool is(const void *image, size_t size, const char *kernel, uint32_t bloc
 	if (kv_image_layout(image, size, kernel, &layout))
 		return false;
 	same = layout->params_size == block && layout->n_params == n &&
-	       !memcmp(layout->params, params, n * sizeof(*params));
+	       (!n || !memcmp(layout->params, params, n * sizeof(*params)));
 	free(layout);
 	return same;
 }

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state.h - this process's slot of the shim's shared segment, read as any monitor would.
+ */
+#ifndef MICRO_STATE_H
+#define MICRO_STATE_H
+
+#include <stdbool.h>
+
+#include "core/coord_shm.h"
+
+/* Maps the segment that has a slot of this process. False: there is none. */
+bool state_find_self(void);
+/* A consistent copy of the process counters; false without a slot. */
+bool state_process(struct kv_process_stats *ret_stats);
+/*
+ * Waits until the counter at this offset in struct kv_process_stats is above value: an event of
+ * another thread, not a time. False after 20 seconds, which is a failure.
+ */
+bool state_wait_above(unsigned long offset, uint64_t value);
+#define STATE_COUNTER(field) __builtin_offsetof(struct kv_process_stats, field)
+uint64_t state_counter(unsigned long offset);
+
+#endif
