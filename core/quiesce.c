@@ -42,8 +42,11 @@ static int begin(struct kv_space *space, int drain, uint64_t *ret_start)
 		if (error < 0)
 			kv_gate_open(gate);
 	}
-	if (error == -ETIMEDOUT)
+	if (error == -ETIMEDOUT) {
 		kv_count(&space->quiesce_timeouts, 1);
+		/* Nothing else has changed that would tell the monitors. */
+		kv_space_publish(space);
+	}
 	if (error < 0)
 		return error;
 	kv_count(&space->quiesces, 1);
