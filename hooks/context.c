@@ -11,6 +11,7 @@
 #include "hooks/call.h"
 #include "hooks/device.h"
 #include "hooks/drain.h"
+#include "hooks/launch.h"
 #include "hooks/origin.h"
 #include "hooks/stream.h"
 #include "hooks/track.h"
@@ -76,6 +77,7 @@ static void drop(CUcontext ctx, bool works)
 	struct kv_device *device;
 	bool inside;
 
+	kv_kernel_forget(); /* the handles of its functions may be used again */
 	kv_thread.depth++;
 	if (works) {
 		free_reservations(ctx);

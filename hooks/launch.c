@@ -126,8 +126,8 @@ static CUresult prepare(
 	bool captured = kv_stream_captures(stream, per_thread);
 	int err = kv_launch_scan(kv_kernel_of(function), params, extra, captured);
 
-	if (kv_unlikely(err))
-		return kv_result_of(err);
+	if (kv_unlikely(err) && kv_backed_result(err) != CUDA_SUCCESS)
+		return kv_backed_result(err);
 	/* What is only recorded now is made whole when the graph is launched. */
 	return captured ? CUDA_SUCCESS : kv_submit_settle();
 }

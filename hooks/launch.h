@@ -7,51 +7,54 @@
 
 #include "hooks/submit.h"
 
-/* A parameter whose size is a multiple of eight: it may hold addresses (by-value structs: word by word). */
+/* A parameter whose size is a multiple of eight: it may hold addresses (by-value structs: word by
+ * word). */
 struct kv_kernel_words {
 	uint32_t param;   /* ordinal */
 	uint32_t offset;  /* bytes from the start of the block */
 	uint32_t n_words; /* of eight bytes */
 };
 
-/* What is known about one function handle (CUfunction or CUkernel). Immutable, lives as long as the process. */
+/* What is known about one function handle (CUfunction or CUkernel). Immutable, lives as long as the
+ * process. */
 struct kv_kernel {
 	const void *handle;
-	const char *name;        /* mangled; "?" if the driver cannot tell */
+	const char *name; /* mangled; "?" if the driver cannot tell */
 	uint32_t n_params;
 	uint32_t params_size;    /* bytes of the packed parameter block */
 	const uint32_t *offsets; /* n_params, bytes */
 	const uint32_t *sizes;   /* n_params, bytes */
 	uint32_t n_words;        /* entries of words */
 	const struct kv_kernel_words *words;
-	bool layout_known;       /* false: nothing can be proven about its launches */
-	bool transient;          /* named by config.transient_kernels */
+	bool layout_known; /* false: nothing can be proven about its launches */
+	bool transient;    /* named by config.transient_kernels */
 };
 
 /*
- * [hot] The record of a function; made on first sight (asks the driver, or the image that it was loaded
- * from; between kv_own_begin/end, without a lock). Never NULL: on any failure a static record with
- * layout_known false.
+ * [hot] The record of a function; made on first sight (asks the driver, or the image that it was
+ * loaded from; between kv_own_begin/end, without a lock). Never NULL: on any failure a static
+ * record with layout_known false.
  */
 const struct kv_kernel *kv_kernel_of(const void *function);
 
 /*
- * A module, a library or a context is about to go: its function handles may be reused. Forgets all of them:
- * finding out again costs a few driver calls each, a wrong record costs the guarantee. Must be called
- * before the driver call that frees the handles.
+ * A module, a library or a context is about to go: its function handles may be reused. Forgets all
+ * of them: finding out again costs a few driver calls each, a wrong record costs the guarantee.
+ * Must be called before the driver call that frees the handles.
  */
 void kv_kernel_forget(void);
 
 /*
- * [inside] Scans a parameter block (kernelParams or extra, as in cuLaunchKernel) by layout, and touches
- * or leaks what it points at. captured: the launch goes into a graph: everything it points at
- * leaks. 0 or a negative errno.
+ * [inside] Scans a parameter block (kernelParams or extra, as in cuLaunchKernel) by layout, and
+ * touches or leaks what it points at. captured: the launch goes into a graph: everything it points
+ * at leaks. 0 or a negative errno.
  */
 int kv_launch_scan(const struct kv_kernel *kernel, void **params, void **extra, bool captured);
 
 /*
- * [inside] Searches length bytes of host memory for words that point into reservations (P7, uploads), up to
- * config.scan_bytes. by: the entry point, for the log.
+ * [inside] Searches length bytes of host memory for words that point into reservations, which leak
+ * (P7, uploads). Uploads above config.scan_bytes are not searched. by: the entry point, for the
+ * log.
  */
 void kv_upload_scan(const void *host, uint64_t length, const char *by);
 

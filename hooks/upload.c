@@ -46,9 +46,7 @@ void kv_upload_scan(const void *host, uint64_t length, const char *by)
 	struct span span = {UINT64_MAX, 0};
 	uint64_t skip = -(uintptr_t)host % 8;
 
-	if (length > kv_hooks.config.scan_bytes)
-		length = kv_hooks.config.scan_bytes;
-	if (length < 8 || !host)
+	if (length < 8 || length > kv_hooks.config.scan_bytes || !host)
 		return;
 	kv_core_each(kv_hooks.core, widen, &span);
 	if (span.low >= span.high)

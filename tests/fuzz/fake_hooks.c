@@ -127,7 +127,7 @@ void kv_own_end(struct kv_own_call *call)
 {
 }
 
-CUresult kv_result_of(int error)
+CUresult kv_backed_result(int error)
 {
 	return error ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
 }
