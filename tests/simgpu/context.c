@@ -376,6 +376,17 @@ CUresult sim_cuDevicePrimaryCtxReset_v2(CUdevice dev)
 	return device ? primary_end(device, true) : CUDA_ERROR_INVALID_DEVICE;
 }
 
+/* NVIDIA's runtime still asks for the versions of 7.0. */
+CUresult sim_cuDevicePrimaryCtxRelease(CUdevice dev)
+{
+	return sim_cuDevicePrimaryCtxRelease_v2(dev);
+}
+
+CUresult sim_cuDevicePrimaryCtxReset(CUdevice dev)
+{
+	return sim_cuDevicePrimaryCtxReset_v2(dev);
+}
+
 CUresult sim_cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int *active)
 {
 	struct sim_device *device = sim_device_of(dev);
