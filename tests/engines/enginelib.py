@@ -74,8 +74,9 @@ class Place:
             env["SIMGPU_DEAD_STRICT"] = "1"
             env["SIMGPU_REPORT"] = str(self.out / "report.json")
             env["SIMGPU_LOG"] = str(self.out / "simgpu.log")
-        elif "LD_LIBRARY_PATH" in os.environ:
-            env["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+        else:
+            toolkit = os.environ.get("CUDA_HOME", "/usr/local/cuda") + "/lib64"
+            env["LD_LIBRARY_PATH"] = os.environ.get("LD_LIBRARY_PATH") or toolkit
         env["GGML_NO_BACKTRACE"] = "1"
         env["KVSHIM_DIR"] = str(self.segments)
         env.update(settings)
