@@ -15,22 +15,25 @@ CUresult CUDAAPI cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
 	return kv_info(KV_REAL(cuMemGetInfo_v2), free_bytes, total);
 }
 
-/* 32 bits: the driver clips, and so do we. */
+/* 32 bits: the driver clips, and so do we. What it refuses, we do not answer. */
 CUresult CUDAAPI cuMemGetInfo(unsigned int *free_bytes, unsigned int *total)
 {
+	unsigned int driver_free = 0, driver_total = 0;
 	size_t free_wide, total_wide;
 	CUresult res;
 
 	kv_hooks_ready();
-	if (!kv_hooks_active())
+	if (!kv_hooks_active() || kv_thread.depth)
 		return KV_REAL(cuMemGetInfo)(free_bytes, total);
-	res = kv_info(KV_REAL(cuMemGetInfo_v2), &free_wide, &total_wide);
+	res = KV_REAL(cuMemGetInfo)(&driver_free, &driver_total);
+	if (res == CUDA_SUCCESS)
+		res = kv_info(KV_REAL(cuMemGetInfo_v2), &free_wide, &total_wide);
 	if (res != CUDA_SUCCESS)
 		return res;
 	if (free_bytes)
-		*free_bytes = free_wide < UINT32_MAX ? (unsigned int)free_wide : UINT32_MAX;
+		*free_bytes = free_wide < driver_free ? (unsigned int)free_wide : driver_free;
 	if (total)
-		*total = total_wide < UINT32_MAX ? (unsigned int)total_wide : UINT32_MAX;
+		*total = driver_total;
 	return CUDA_SUCCESS;
 }
 
