@@ -68,9 +68,8 @@ bool sim_segment(struct sim_access *access, uint64_t addr, uint64_t size, struct
 			devices |= access->context->peers >> range->device & 1
 					   ? (uint8_t)(1u << access->context->device->ordinal)
 					   : 0;
-		if (range->freed || !reaches(access, range->device, devices)) {
-			access->why =
-				range->freed ? "freed" : "memory of a device without peer access";
+		if (!reaches(access, range->device, devices)) {
+			access->why = "memory of a device without peer access";
 			return false;
 		}
 		ret->store = range->extent.store;

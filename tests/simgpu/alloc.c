@@ -119,7 +119,7 @@ static struct sim_range *freeable(uint64_t addr, const char *call)
 {
 	struct sim_range *range = sim_range_at(addr);
 
-	if (range && !range->freed &&
+	if (range && !range->free_queued &&
 		(range->kind == SIM_RANGE_DEVICE || range->kind == SIM_RANGE_POOL ||
 			range->kind == SIM_RANGE_MANAGED) &&
 		!range->internal)

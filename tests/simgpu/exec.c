@@ -90,6 +90,11 @@ void sim_work_run(struct sim_context *context, struct sim_work *work)
 		while (!sim_run_memop(&run, &work->memop))
 			sim_delay_ns(100000);
 		break;
+	case SIM_WORK_BATCH:
+		for (uint32_t i = 0; i < work->batch.n; i++)
+			while (!sim_run_memop(&run, &work->batch.ops[i]))
+				sim_delay_ns(100000);
+		break;
 	case SIM_WORK_GRAPH:
 		sim_exec_nodes_run(context, work->nodes);
 		break;
@@ -110,6 +115,9 @@ void sim_work_clear(struct sim_work *work)
 	case SIM_WORK_KERNEL:
 		free(work->launch.params);
 		free(work->launch.pointers);
+		break;
+	case SIM_WORK_BATCH:
+		free(work->batch.ops);
 		break;
 	case SIM_WORK_GRAPH:
 		sim_exec_nodes_put(work->nodes);

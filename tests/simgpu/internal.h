@@ -147,6 +147,7 @@ enum sim_work_type {
 	SIM_WORK_RECORD,
 	SIM_WORK_WAIT,
 	SIM_WORK_MEMOP,
+	SIM_WORK_BATCH, /* memory operations in order; nodes only */
 	SIM_WORK_GRAPH, /* an executable graph */
 	SIM_WORK_CHILD, /* node only */
 	SIM_WORK_ALLOC,
@@ -216,6 +217,10 @@ struct sim_work {
 			uint64_t ticket;
 		} wait;
 		struct sim_memop memop;
+		struct {
+			struct sim_memop *ops; /* owned */
+			uint32_t n;
+		} batch;
 		struct sim_exec_nodes *nodes; /* GRAPH: a reference */
 		struct sim_graph *child;      /* CHILD: owned by the node */
 		struct {
@@ -338,6 +343,11 @@ CUresult sim_copy_from_3d(const CUDA_MEMCPY3D *params, struct sim_copy *ret_copy
 /* A launch from its arguments (launch.c): *ret owns a copy of the parameter block. */
 CUresult sim_launch_make(CUfunction function, const unsigned grid[3], const unsigned block[3],
 	unsigned shared, void **params, void **extra, struct sim_launch *ret);
+
+/* The operation of a batch. False: one that orders nothing here (barriers, flushes). */
+bool sim_memop_of(const CUstreamBatchMemOpParams *params, struct sim_memop *ret);
+/* Numbers every run of a kernel. */
+uint64_t sim_next_seq(void);
 
 /* ---- kernels (module.c) ---- */
 

@@ -45,7 +45,7 @@ static CUresult launch_params(
 	return CUDA_SUCCESS;
 }
 
-static uint64_t next_seq(void)
+uint64_t sim_next_seq(void)
 {
 	static _Atomic uint64_t seq;
 
@@ -72,7 +72,7 @@ CUresult sim_launch_make(CUfunction function, const unsigned grid[3], const unsi
 	ret->kernel = f->kernel;
 	ret->function = f;
 	ret->shared = shared;
-	ret->seq = next_seq();
+	ret->seq = sim_next_seq();
 	return launch_params(f->kernel, params, extra, &ret->params);
 }
 

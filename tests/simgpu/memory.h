@@ -108,9 +108,8 @@ struct sim_range {
 	unsigned flags;
 	uint64_t id;
 	void *pool;
-	bool freed; /* POOL: cuMemFreeAsync has been called */
+	bool free_queued; /* cuMemFreeAsync has been called */
 	int sync_memops;
-	uint64_t watched; /* queued frees */
 };
 
 /* Takes address space (inaccessible) and inserts the range. NULL: none left. */

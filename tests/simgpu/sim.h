@@ -3,10 +3,10 @@
  * sim.h - the software GPU, inside.
  *
  * A libcuda.so.1 of our own for machines without a GPU. Device addresses are reserved, inaccessible
- * host address ranges; the bytes live in one sparse memfd per device, reached only through a page table in
- * software, so that a host program that dereferences a device pointer crashes as it would with a GPU and an
- * unmapped access is found exactly. Kernels do not compute, except twins: C functions, found by kernel
- * name, that touch exactly the bytes that the real kernel touches.
+ * host address ranges; the bytes live in one sparse memfd per device, reached only through a page
+ * table in software, so that a host program that dereferences a device pointer crashes as it would
+ * with a GPU and an unmapped access is found exactly. Kernels do not compute, except twins: C
+ * functions, found by kernel name, that touch exactly the bytes that the real kernel touches.
  *
  * memory.c  address ranges, handles, mappings, the page table, accounting (also across processes)
  * mirror.c  the ideal memory beside the paged one
@@ -16,8 +16,9 @@
  * twins*.c  the host twins
  *
  * A manager call is a call made while the calling thread's capture mode is RELAXED
- * (cuThreadExchangeStreamCaptureMode) or on a stream created that way. Whoever moves memory behind a
- * program's back has to work like that; the mirror uses it to tell the program's bytes from the mover's.
+ * (cuThreadExchangeStreamCaptureMode) or on a stream created that way. Whoever moves memory behind
+ * a program's back has to work like that; the mirror uses it to tell the program's bytes from the
+ * mover's.
  */
 #ifndef SIM_H
 #define SIM_H
@@ -61,10 +62,10 @@ struct sim_image {
 };
 
 /*
- * Parses what cuModuleLoadData or cuLibraryLoadData was given: a fatbin wrapper, a fatbin, an ELF cubin or
- * NUL-terminated PTX text. cc: the device's compute capability (90): a cubin of the same major and an equal
- * or lower minor wins, else the newest PTX not above it. CUDA_ERROR_INVALID_IMAGE,
- * CUDA_ERROR_NO_BINARY_FOR_GPU.
+ * Parses what cuModuleLoadData or cuLibraryLoadData was given: a fatbin wrapper, a fatbin, an ELF
+ * cubin or NUL-terminated PTX text. cc: the device's compute capability (90): a cubin of the same
+ * major and an equal or lower minor wins, else the newest PTX not above it.
+ * CUDA_ERROR_INVALID_IMAGE, CUDA_ERROR_NO_BINARY_FOR_GPU.
  */
 CUresult sim_image_parse(const void *image, int cc, struct sim_image **ret_image);
 void sim_image_free(struct sim_image *image);
@@ -86,10 +87,11 @@ struct sim_call {
 sim_twin_fn sim_twin_find(const char *kernel_name);
 
 /*
- * Memory as a kernel sees it (memory.c): device memory of this device or a peer with access, pinned, registered
- * and managed host memory. False: the address is not mapped or not accessible; the fault has been recorded
- * (error 700, sticky) and the twin should return. Reads are compared with the mirror: a difference
- * is reported as MISMATCH; sim_read_dead() reports none (rows that the engine never attends).
+ * Memory as a kernel sees it (memory.c): device memory of this device or a peer with access,
+ * pinned, registered and managed host memory. False: the address is not mapped or not accessible;
+ * the fault has been recorded (error 700, sticky) and the twin should return. Reads are compared
+ * with the mirror: a difference is reported as MISMATCH; sim_read_dead() reports none (rows that
+ * the engine never attends).
  */
 bool sim_read(const struct sim_call *call, uint64_t addr, void *buffer, size_t size);
 bool sim_read_dead(const struct sim_call *call, uint64_t addr, void *buffer, size_t size);
@@ -100,11 +102,13 @@ bool sim_probe(const struct sim_call *call, uint64_t addr, size_t size, bool wri
 /* ---- reports ---- */
 
 /*
- * One line "simgpu[pid] KIND: text" to stderr (and to SIMGPU_LOG if set), counted by kind and in the exit report.
- * VIOLATION: the driver API was used against its rules. FAULT: an access to unmapped memory.
- * MISMATCH: the paged memory differs from the ideal one. LEAK: memory left at exit.
+ * One line "simgpu[pid] KIND: text" to stderr (and to SIMGPU_LOG if set), counted by kind and in
+ * the exit report. VIOLATION: the driver API was used against its rules. FAULT: an access to
+ * unmapped memory. MISMATCH: the paged memory differs from the ideal one. LEAK: memory left at
+ * exit.
  */
 enum sim_report { SIM_VIOLATION, SIM_FAULT, SIM_MISMATCH, SIM_LEAK, SIM_REPORTS };
-void sim_report(enum sim_report kind, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_report(enum sim_report kind, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 #endif

@@ -277,36 +277,40 @@ CUresult sim_cuStreamWaitValue64(
 	return memop(stream, addr, value, flags, true, true);
 }
 
+bool sim_memop_of(const CUstreamBatchMemOpParams *p, struct sim_memop *ret)
+{
+	bool wide = p->operation == CU_STREAM_MEM_OP_WAIT_VALUE_64 ||
+		    p->operation == CU_STREAM_MEM_OP_WRITE_VALUE_64;
+
+	switch (p->operation) {
+	case CU_STREAM_MEM_OP_WAIT_VALUE_32:
+	case CU_STREAM_MEM_OP_WAIT_VALUE_64:
+		*ret = (struct sim_memop){p->waitValue.address,
+			wide ? p->waitValue.value64 : p->waitValue.value, p->waitValue.flags, wide,
+			true};
+		return true;
+	case CU_STREAM_MEM_OP_WRITE_VALUE_32:
+	case CU_STREAM_MEM_OP_WRITE_VALUE_64:
+		*ret = (struct sim_memop){p->writeValue.address,
+			wide ? p->writeValue.value64 : p->writeValue.value, p->writeValue.flags,
+			wide, false};
+		return true;
+	default:
+		return false;
+	}
+}
+
 CUresult sim_cuStreamBatchMemOp_v2(
 	CUstream stream, unsigned int count, CUstreamBatchMemOpParams *ops, unsigned int flags)
 {
 	CUresult result = CUDA_SUCCESS;
+	struct sim_memop op;
 
 	if (!ops || !count || count > 256)
 		return CUDA_ERROR_INVALID_VALUE;
-	for (unsigned i = 0; i < count && result == CUDA_SUCCESS; i++) {
-		const CUstreamBatchMemOpParams *op = &ops[i];
-		switch (op->operation) {
-		case CU_STREAM_MEM_OP_WAIT_VALUE_32:
-		case CU_STREAM_MEM_OP_WAIT_VALUE_64: {
-			bool wide = op->operation == CU_STREAM_MEM_OP_WAIT_VALUE_64;
-			result = memop(stream, op->waitValue.address,
-				wide ? op->waitValue.value64 : op->waitValue.value,
-				op->waitValue.flags, wide, true);
-			break;
-		}
-		case CU_STREAM_MEM_OP_WRITE_VALUE_32:
-		case CU_STREAM_MEM_OP_WRITE_VALUE_64: {
-			bool wide = op->operation == CU_STREAM_MEM_OP_WRITE_VALUE_64;
-			result = memop(stream, op->writeValue.address,
-				wide ? op->writeValue.value64 : op->writeValue.value,
-				op->writeValue.flags, wide, false);
-			break;
-		}
-		default:
-			break; /* barriers and flushes order nothing here */
-		}
-	}
+	for (unsigned i = 0; i < count && result == CUDA_SUCCESS; i++)
+		if (sim_memop_of(&ops[i], &op))
+			result = memop(stream, op.addr, op.value, op.flags, op.wide, op.wait);
 	return result;
 }
 

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * legacy.c - first versions of entry points that differ from today's in name only, and a few that
+ * do nothing.
+ *
+ * The versions with 32-bit addresses are not here: no 64-bit program can use them.
+ */
+#include "api_protos.h"
+
+CUresult sim_cuCtxCreate(CUcontext *ret, unsigned int flags, CUdevice dev)
+{
+	return sim_cuCtxCreate_v2(ret, flags, dev);
+}
+
+CUresult sim_cuCtxDestroy(CUcontext context)
+{
+	return sim_cuCtxDestroy_v2(context);
+}
+
+CUresult sim_cuCtxDetach(CUcontext context)
+{
+	return sim_cuCtxDestroy_v2(context);
+}
+
+CUresult sim_cuCtxPushCurrent(CUcontext context)
+{
+	return sim_cuCtxPushCurrent_v2(context);
+}
+
+CUresult sim_cuCtxPopCurrent(CUcontext *ret)
+{
+	return sim_cuCtxPopCurrent_v2(ret);
+}
+
+CUresult sim_cuDevicePrimaryCtxRelease(CUdevice dev)
+{
+	return sim_cuDevicePrimaryCtxRelease_v2(dev);
+}
+
+CUresult sim_cuDevicePrimaryCtxReset(CUdevice dev)
+{
+	return sim_cuDevicePrimaryCtxReset_v2(dev);
+}
+
+CUresult sim_cuDevicePrimaryCtxSetFlags(CUdevice dev, unsigned int flags)
+{
+	return sim_cuDevicePrimaryCtxSetFlags_v2(dev, flags);
+}
+
+CUresult sim_cuEventDestroy(CUevent event)
+{
+	return sim_cuEventDestroy_v2(event);
+}
+
+CUresult sim_cuStreamDestroy(CUstream stream)
+{
+	return sim_cuStreamDestroy_v2(stream);
+}
+
+CUresult sim_cuMemHostRegister(void *addr, size_t size, unsigned int flags)
+{
+	return sim_cuMemHostRegister_v2(addr, size, flags);
+}
+
+CUresult sim_cuProfilerStart(void)
+{
+	return CUDA_SUCCESS;
+}
+
+CUresult sim_cuProfilerStop(void)
+{
+	return CUDA_SUCCESS;
+}
