@@ -32,16 +32,6 @@ CUresult sim_cuCtxPopCurrent(CUcontext *ret)
 	return sim_cuCtxPopCurrent_v2(ret);
 }
 
-CUresult sim_cuDevicePrimaryCtxRelease(CUdevice dev)
-{
-	return sim_cuDevicePrimaryCtxRelease_v2(dev);
-}
-
-CUresult sim_cuDevicePrimaryCtxReset(CUdevice dev)
-{
-	return sim_cuDevicePrimaryCtxReset_v2(dev);
-}
-
 CUresult sim_cuDevicePrimaryCtxSetFlags(CUdevice dev, unsigned int flags)
 {
 	return sim_cuDevicePrimaryCtxSetFlags_v2(dev, flags);
