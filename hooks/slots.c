@@ -27,19 +27,17 @@
 #error "import slots: name the relocation types of this architecture"
 #endif
 
-/* Every wrapper is one of these; asked for by name once per walk. */
 struct walk {
 	uintptr_t page;
 	unsigned long long adds; /* objects ever loaded, as seen in the walk */
 	int n_rewritten;
-	bool exports_win; /* a global look-up of a hooked name ends at our export */
+	bool wins; /* a global look-up of a hooked name ends at our export, or at the driver's */
 };
 
+/* busy: one walk at a time; acquire and release. adds: of the last walk, 0: none yet; relaxed. */
 static struct {
-	_Atomic bool busy; /* atomic: acquire and release: one walk at a time; also guards nothing
-			      else */
-	_Atomic unsigned long long
-		adds; /* atomic: relaxed; dlpi_adds at the last walk, 0: none yet */
+	_Atomic bool busy;
+	_Atomic unsigned long long adds;
 } last;
 
 static bool is_ours(const struct kv_elf_image *image)
@@ -51,7 +49,7 @@ static bool is_ours(const struct kv_elf_image *image)
  * What belongs into the slot, or NULL to leave it. A call slot that is not yet bound still points
  * into its own object; it would be bound past us only if the object was loaded with RTLD_DEEPBIND,
  * which cannot be seen from here; the wrapper is right in both cases if the object needs libcuda
- * itself, and a global look-up would find us.
+ * itself, and a global look-up would find us or the driver (and not another hooker).
  */
 static void *belongs(const struct walk *walk, const struct kv_elf_image *image, uintptr_t value,
 	uint32_t type, const char *symbol)
@@ -60,8 +58,7 @@ static void *belongs(const struct walk *walk, const struct kv_elf_image *image, 
 
 	if (wrapper != (void *)value)
 		return wrapper;
-	if (type != RELOC_CALL_SLOT || !walk->exports_win ||
-		!kv_elf_image_contains(image, (void *)value))
+	if (type != RELOC_CALL_SLOT || !walk->wins || !kv_elf_image_contains(image, (void *)value))
 		return NULL;
 	if (strncmp(symbol, "cu", 2) || !kv_hooked_name(symbol, &named) || !named)
 		return NULL;
@@ -132,6 +129,7 @@ int kv_slots_rewrite(void)
 {
 	struct walk walk = {.page = (uintptr_t)sysconf(_SC_PAGESIZE)};
 	unsigned long long adds = 0;
+	void *found;
 
 	dl_iterate_phdr(first_adds, &adds);
 	if (adds == atomic_load_explicit(&last.adds, memory_order_relaxed))
@@ -140,8 +138,9 @@ int kv_slots_rewrite(void)
 		return 0;
 	if (atomic_exchange_explicit(&last.busy, true, memory_order_acquire))
 		return -EBUSY;
-	walk.exports_win =
-		kv_libc_dlsym()(RTLD_DEFAULT, "cuGetProcAddress") == (void *)cuGetProcAddress;
+	found = kv_libc_dlsym()(RTLD_DEFAULT, "cuGetProcAddress");
+	walk.wins =
+		kv_route(found) == (void *)cuGetProcAddress || found == (void *)cuGetProcAddress;
 	dl_iterate_phdr(visit, &walk);
 	atomic_store_explicit(&last.adds, walk.adds, memory_order_relaxed);
 	atomic_store_explicit(&last.busy, false, memory_order_release);
