@@ -13,6 +13,7 @@
 #include "hooks/drain.h"
 #include "hooks/launch.h"
 #include "hooks/origin.h"
+#include "hooks/slots.h"
 #include "hooks/stream.h"
 #include "hooks/track.h"
 
@@ -36,6 +37,7 @@ CUresult kv_context_created(CUresult res, const CUcontext *ctx)
 {
 	if (res != CUDA_SUCCESS || !is_program())
 		return res;
+	kv_slots_rewrite(); /* libraries come before the contexts that they ask for */
 	kv_drain_add_context(*ctx);
 	kv_device_current(); /* a new context is the current one */
 	return res;
@@ -47,6 +49,7 @@ CUresult kv_context_retained(CUresult res, const CUcontext *ctx, CUdevice device
 		return res;
 	atomic_fetch_add_explicit(&retains[device], 1, memory_order_relaxed);
 	atomic_store_explicit(&primaries[device], *ctx, memory_order_relaxed);
+	kv_slots_rewrite();
 	kv_drain_add_context(*ctx);
 	kv_device_find(device);
 	return res;

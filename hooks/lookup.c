@@ -20,6 +20,7 @@
 #include <link.h>
 #include <stdatomic.h>
 
+#include "hooks/elf_image.h"
 #include "hooks/real.h"
 
 /* What the entry stubs do next: jump there with the caller's arguments, or if NULL return answer.
@@ -101,21 +102,29 @@ static struct kv_pick answer(void *value)
 }
 
 /*
- * The answer is our own export, found in the global scope. It stands only if there is a driver
- * behind it: in the global scope, or among what the caller itself was linked with.
+ * What the caller's own dependencies have, beside the global scope: what a library sees that was
+ * opened locally and is linked with libcuda. Through a handle of its own, as only that has a scope.
  */
+static void *ask_caller(const struct question *q)
+{
+	struct link_map *map = map_of(q->caller);
+	void *handle, *found = NULL;
+
+	if (!map || !map->l_name[0])
+		return NULL; /* the program itself sees the global scope only */
+	handle = dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD);
+	if (handle) {
+		found = ask(q, handle);
+		dlclose(handle);
+	}
+	return found == q->wrapper ? NULL : found;
+}
+
+/* The answer is our own export, found in the global scope. It stands only if there is a driver
+ * behind it; NULL otherwise, and dlerror() says so. */
 static struct kv_pick own_export(const struct question *q)
 {
-	struct link_map *map;
-	void *behind = ask(q, RTLD_NEXT);
-
-	if (behind)
-		return answer(q->wrapper);
-	map = map_of(q->caller);
-	behind = map ? ask(q, map) : NULL;
-	if (behind && behind != q->wrapper)
-		return answer(q->wrapper);
-	return answer(ask(q, RTLD_NEXT)); /* NULL, and dlerror() says so */
+	return answer(ask(q, RTLD_NEXT) ? q->wrapper : NULL);
 }
 
 static struct kv_pick pick_handle(const struct question *q, void *handle)
@@ -133,29 +142,44 @@ static struct kv_pick pick_handle(const struct question *q, void *handle)
 
 static struct kv_pick pick_default(const struct question *q)
 {
-	struct link_map *map;
 	void *real = ask(q, RTLD_DEFAULT);
 
 	if (real == q->wrapper)
-		return own_export(q);
+		return ask_caller(q) ? answer(q->wrapper) : own_export(q);
 	if (real)
 		return answer(routed(real));
-	/* The global scope has nothing (we were not preloaded): what the caller was linked with. */
-	map = map_of(q->caller);
-	return answer(map ? routed(ask(q, map)) : NULL);
+	/* The global scope has nothing, not even us: we were not preloaded. */
+	return answer(routed(ask_caller(q)));
 }
 
-/* Whether an object from first up to but not including end defines the symbol itself. */
-static bool defined_between(
-	const struct question *q, struct link_map *first, const struct link_map *end)
-{
-	for (struct link_map *map = first; map && map != end; map = map->l_next) {
-		void *found = ask(q, map);
+/* Where things stand in the loader's list of objects, which for what was there at the start is the
+ * order of the global scope. 0: not seen. */
+struct places {
+	const struct question *q;
+	const void *behind;
+	int n;
+	int caller, own, driver; /* driver: what contains behind */
+	int definer;             /* first after the caller that defines the symbol, us left out */
+};
 
-		if (found && map_of(found) == map)
-			return true;
-	}
-	return false;
+static int find_places(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+	struct places *places = ctx;
+	struct kv_elf_image image;
+
+	places->n++;
+	if (!kv_elf_image_read(info, &image))
+		return 0;
+	if (kv_elf_image_contains(&image, (const void *)find_places))
+		places->own = places->n;
+	else if (places->caller && !places->definer &&
+		 kv_elf_image_symbol(&image, places->q->symbol))
+		places->definer = places->n;
+	if (places->behind && kv_elf_image_contains(&image, places->behind))
+		places->driver = places->n;
+	if (kv_elf_image_contains(&image, places->q->caller))
+		places->caller = places->n;
+	return 0;
 }
 
 /*
@@ -165,29 +189,20 @@ static bool defined_between(
  */
 static struct kv_pick pick_next(const struct question *q, struct kv_pick jump)
 {
-	struct link_map *own = map_of((void *)pick_next), *caller = map_of(q->caller), *map;
-	void *behind;
+	struct places places = {.q = q, .behind = ask(q, RTLD_NEXT)};
 
-	if (!own || !caller || caller == own)
+	dl_iterate_phdr(find_places, &places);
+	if (!places.own || !places.caller || places.caller == places.own)
 		return jump;
-	for (map = caller; map && map != own; map = map->l_next)
-		;
-	behind = ask(q, RTLD_NEXT);
-	if (map == own) { /* we come after the caller */
-		if (behind || defined_between(q, caller->l_next, own))
+	if (places.caller < places.own) {
+		if (places.behind || (places.definer && places.definer < places.own))
 			return jump;
-		return answer(ask(q, RTLD_NEXT));
+		return answer(ask(q, RTLD_NEXT)); /* NULL, and dlerror() says so */
 	}
-	/* The caller comes after us. If the driver is in the global scope, it is what we find there
-	 * ourselves first, or an object between defines the symbol as well. */
 	kv_real_load_if_present();
-	if (!behind || !kv_real_contains(behind))
+	if (!kv_real_contains(places.behind) || places.definer != places.driver)
 		return jump;
-	for (map = caller; map && map != map_of(behind); map = map->l_next)
-		;
-	if (!map || defined_between(q, caller->l_next, map))
-		return jump;
-	return answer(routed(behind));
+	return answer(routed((void *)places.behind));
 }
 
 /* "cu" and an upper-case letter; cublas, cudnn, cufft, cupti and the runtime have none. */

@@ -4,6 +4,8 @@
  * lead to libcuda itself, past every preload. The pointer lies in read-only memory after
  * relocation.
  */
+#include <dlfcn.h>
+
 #include "lookup.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -23,4 +25,9 @@ EXPORT CUresult deep_alloc(CUdeviceptr *ret_pointer, size_t bytes)
 EXPORT void *deep_alloc_address(void)
 {
 	return *(void *const volatile *)&alloc;
+}
+
+EXPORT void *deep_default(const char *symbol)
+{
+	return dlsym(RTLD_DEFAULT, symbol);
 }

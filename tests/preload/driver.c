@@ -71,6 +71,8 @@ static void *by_proc(void *libcuda, const struct driver_row *row, enum driver_wa
 	return result == CUDA_SUCCESS ? pointer : NULL;
 }
 
+typedef void *(*dlsym_fn)(void *handle, const char *symbol);
+
 static void *find(void *libcuda, const struct driver_row *row, enum driver_way way)
 {
 	switch (way) {
@@ -78,10 +80,12 @@ static void *find(void *libcuda, const struct driver_row *row, enum driver_way w
 		return dlsym(libcuda, row->symbol);
 	case DRIVER_DLSYM_OLD:
 		return dlsym_old(libcuda, row->symbol);
-	case DRIVER_DLVSYM: /* libcuda's symbols have no versions: any will do */
-		return dlvsym(libcuda, row->symbol, "ANY_1");
+	case DRIVER_DLVSYM: /* libcuda's symbols have no versions; what hookers ask for is dlsym */
+		return ((dlsym_fn)dlvsym(RTLD_DEFAULT, "dlsym", "GLIBC_2.34"))(
+			libcuda, row->symbol);
 	case DRIVER_DLVSYM_OLD:
-		return dlvsym_old(libcuda, row->symbol, "ANY_1");
+		return ((dlsym_fn)dlvsym_old(RTLD_DEFAULT, "dlsym", "GLIBC_2.2.5"))(
+			libcuda, row->symbol);
 	case DRIVER_TRUTH:
 		return truth_driver(row->symbol);
 	default:

@@ -34,11 +34,11 @@ extern const struct driver_row driver_rows[];
 extern const size_t driver_n_rows;
 
 enum driver_way {
-	DRIVER_LINKED,    /* a library linked with libcuda.so.1 */
-	DRIVER_DLSYM,     /* dlsym@GLIBC_2.34, from dlopen("libcuda.so.1") */
-	DRIVER_DLSYM_OLD, /* dlsym@GLIBC_2.2.5 */
-	DRIVER_DLVSYM,
-	DRIVER_DLVSYM_OLD,
+	DRIVER_LINKED,         /* a library linked with libcuda.so.1 */
+	DRIVER_DLSYM,          /* dlsym@GLIBC_2.34, from dlopen("libcuda.so.1") */
+	DRIVER_DLSYM_OLD,      /* dlsym@GLIBC_2.2.5 */
+	DRIVER_DLVSYM,         /* the dlsym that dlvsym@GLIBC_2.34 finds */
+	DRIVER_DLVSYM_OLD,     /* the same, in the old versions */
 	DRIVER_PROC_V1,        /* cuGetProcAddress, found by dlsym, flags 0 or 2 */
 	DRIVER_PROC_V2,        /* cuGetProcAddress_v2, the same */
 	DRIVER_PROC_V2_FLAG_1, /* the same, with flag 1 where it means no more than 0 */

@@ -8,8 +8,8 @@
 
 /* middle.c */
 int test_place(void);
-void *middle_next(const char *symbol);
-void *middle_default(const char *symbol);
+void *before_next(const char *symbol);
+void *before_default(const char *symbol);
 void *after_next(const char *symbol);
 
 /* hooker.c: how often its dlsym was asked for a name that begins with "cu" and an upper-case letter
@@ -20,5 +20,6 @@ int hooker_calls(void);
 CUresult deep_init(unsigned int flags);
 CUresult deep_alloc(CUdeviceptr *ret_pointer, size_t bytes);
 void *deep_alloc_address(void);
+void *deep_default(const char *symbol);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * middle.c - libraries that stand before (-DPLACE=1) and after (-DPLACE=2) each other in the
- * loader's order, both with a function test_place(); each can ask for the next one.
+ * loader's order, both with a function test_place(); each can ask for the next one. Compiled
+ * without tail calls: who asks is the library, not its caller.
  */
 #include <dlfcn.h>
 
@@ -16,12 +17,12 @@ EXPORT int test_place(void)
 
 #if PLACE == 1
 /* Looks behind this library. */
-EXPORT void *middle_next(const char *symbol)
+EXPORT void *before_next(const char *symbol)
 {
 	return dlsym(RTLD_NEXT, symbol);
 }
 
-EXPORT void *middle_default(const char *symbol)
+EXPORT void *before_default(const char *symbol)
 {
 	return dlsym(RTLD_DEFAULT, symbol);
 }
