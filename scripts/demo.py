@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo behind scripts/demo: starts tests/engines/demo with and without the shim and compares.
+
+The engine side says where it is ("phase ..."), waits there, and this side reads kvshim-stat --json.
+Its interface is described in tests/engines/README.md.
+"""
+import argparse
+import ctypes
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ENGINE = ROOT / "tests/engines/demo"
+MEANING = {
+    "started": "nothing loaded",
+    "loaded": "weights on the device",
+    "context": "KV cache reserved and zeroed by the engine",
+    "prompt": "a prompt has been read",
+    "tokens": "tokens have been generated",
+    "cleared": "the engine has emptied its cache",
+    "again": "a second request has been served",
+    "disposed": "context and model freed",
+}
+
+
+class Trouble(Exception):
+    """The demo cannot go on; the text says why."""
+
+
+class Skip(Exception):
+    """Something that the engine needs is not there."""
+
+
+def real_gpu():
+    """Name of the first GPU that an installed driver offers, or None."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, count = ctypes.c_int(), ctypes.c_int()
+    name = ctypes.create_string_buffer(100)
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or count.value < 1 or \
+            driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetName(name, 100, device):
+        return None
+    return name.value.decode(errors="replace")
+
+
+def size(number):
+    for unit in ("B", "K", "M", "G"):
+        if number < 1024 or unit == "G":
+            return f"{number:.1f}{unit}".replace(".0", "")
+        number /= 1024
+    return None
+
+
+class Counters:
+    """What kvshim-stat says about one process, over all GPUs."""
+
+    def __init__(self, stat, directory):
+        self.stat, self.directory = stat, directory
+
+    def of(self, pid):
+        out = subprocess.run([self.stat, "--json", "--dir", self.directory], check=False,
+                             capture_output=True, text=True)
+        value = json.loads(out.stdout)
+        return [p for s in value["segments"] for p in s["processes"] if p["pid"] == pid and not p["problem"]]
+
+
+HEADER = (f"  {'phase':9} {'reserved':>9} {'backed':>9} {'native':>9}  "
+          f"{'pages empty/backed':>19}  what happened")
+
+
+def row(phase, processes):
+    total = {key: sum(p[key] for p in processes)
+             for key in ("reserved_bytes", "backed_bytes", "native_bytes")}
+    pages = [p["pages"] for p in processes]
+    shown = "?" if None in pages else \
+        f"{sum(p['empty'] for p in pages)}/{sum(p['backed'] for p in pages)}"
+    print(f"  {phase:9} {size(total['reserved_bytes']):>9} {size(total['backed_bytes']):>9} "
+          f"{size(total['native_bytes']):>9}  {shown:>19}  {MEANING.get(phase, '')}", flush=True)
+    return total
+
+
+def explain_static(processes, seen):
+    """Each reservation that has become static is told once, with what made it so."""
+    for process in processes:
+        for part in process["reservations"]:
+            if part["static"] and part["base"] not in seen:
+                seen.add(part["base"])
+                print(f"            {size(part['reserved_bytes'])} at {part['base']} is static from here: "
+                      f"{part['static']['reason']} {part['static']['by']}")
+
+
+class Engine:
+    """One run of the engine side, step by step."""
+
+    def __init__(self, args, gpu, shim, out, directory):
+        out.mkdir()
+        command = [str(ENGINE), "--build", args.build, "--gpu", gpu, "--out", str(out), "--step"]
+        command += ["--shim"] if shim else []
+        for name in ("front", "cuda"):
+            if getattr(args, name):
+                command += [f"--{name}", getattr(args, name)]
+        self.out = out
+        self.env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+        self.env["KVSHIM_DIR"] = str(directory)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=self.env, cwd=ROOT)
+        self.pid = None
+        self.tokens = None
+        self.skip = None
+
+    def phases(self):
+        """Yields each phase while the engine stands still in it."""
+        for line in self.process.stdout:
+            word, _, rest = line.strip().partition(" ")
+            if word == "engine":
+                self.pid = int(rest.removeprefix("pid="))
+            elif word == "phase":
+                yield rest
+                self.process.stdin.write("\n")
+                self.process.stdin.flush()
+            elif word == "done":
+                self.tokens = pathlib.Path(rest.removeprefix("tokens=")).read_text(encoding="utf-8").split()
+            elif word == "SKIP:":
+                self.skip = rest
+        status = self.process.wait()
+        if status == 77:
+            raise Skip(self.skip or "the engine side gave no reason")
+        if status or self.tokens is None:
+            log = self.out / "engine.log"
+            tail = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []
+            raise Trouble("\n".join([f"the engine ended with {status}; the end of {log}:", *tail]))
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait()
+
+    def simulator_says(self):
+        """The last line of the software GPU's log."""
+        log = self.out / "simgpu.log"
+        text = log.read_text(errors="replace").splitlines() if log.exists() else []
+        return text[-1] if text else None
+
+
+def watch(engine, counters):
+    """Runs the engine through its phases; returns the totals by phase."""
+    totals, seen = {}, set()
+    print(HEADER)
+    for phase in engine.phases():
+        processes = counters.of(engine.pid)
+        totals[phase] = row(phase, processes)
+        explain_static(processes, seen)
+    return totals
+
+
+def demo(args, gpu, name, work):
+    segments = work / "segments"
+    segments.mkdir()
+    counters = Counters(str(pathlib.Path(args.build) / "shim/stat/kvshim-stat"), str(segments))
+    engines = []
+    try:
+        print(f"\nllama.cpp, unmodified, under libkvshim.so on {name}:")
+        engines.append(Engine(args, gpu, True, work / "shimmed", segments))
+        totals = watch(engines[0], counters)
+        print("\nthe same without the shim ...", flush=True)
+        engines.append(Engine(args, gpu, False, work / "plain", segments))
+        for _ in engines[1].phases():
+            pass
+    finally:
+        for engine in engines:
+            engine.stop()
+    return compare(gpu, engines[0], engines[1], totals)
+
+
+def compare(gpu, shimmed, plain, totals):
+    """Prints what the two runs agree on; True if they agree on everything that can be compared."""
+    good = shimmed.tokens == plain.tokens
+    print(f"tokens: {len(shimmed.tokens)} with the shim, {len(plain.tokens)} without: "
+          f"{'equal' if good else 'DIFFERENT'}")
+    if gpu == "sim":
+        print("        (the software GPU does not compute: its tokens are constant and say nothing)")
+        print("content: every byte that a kernel read or a copy moved was compared with an ideal memory:")
+        for what, engine in (("with the shim", shimmed), ("without", plain)):
+            print(f"        {what}: {engine.simulator_says() or 'no report'}")
+        good = good and shimmed.simulator_says() is not None
+    reserved = max(t["reserved_bytes"] for t in totals.values())
+    if not reserved:
+        print("the shim has reserved nothing: DIFFERENT from what this demo shows")
+        return False
+    elastic = totals.get("context", {}).get("backed_bytes")
+    if elastic is not None:
+        print(f"memory: {size(reserved)} reserved at most; {size(elastic)} of it backed when the engine "
+              "was ready for its first request")
+    return good
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/demo")
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--gpu", choices=("sim", "real"))
+    parser.add_argument("--front", choices=("c", "node"))
+    parser.add_argument("--cuda", choices=("12", "13"))
+    parser.add_argument("--keep", metavar="DIR", help="keep what the runs wrote in this new folder")
+    args = parser.parse_args()
+    name = real_gpu() if args.gpu != "sim" else None
+    if args.gpu == "real" and not name:
+        print("demo: no GPU is offered by a driver here")
+        return 1
+    gpu = "real" if name else "sim"
+    name = name or "the software GPU (no real one here)"
+    if not (pathlib.Path(args.build) / "shim/libkvshim.so").exists():
+        print("SKIP: libkvshim.so was not built (CUDA toolkit headers are missing)")
+        return 77
+    with tempfile.TemporaryDirectory(prefix="kvshim-demo-") as temporary:
+        work = pathlib.Path(args.keep or temporary)
+        if args.keep:
+            work.mkdir(parents=True)
+        try:
+            good = demo(args, gpu, name, work)
+        except Skip as reason:
+            print(f"SKIP: {reason}")
+            return 77
+        except Trouble as trouble:
+            print(f"demo: {trouble}")
+            good = False
+    print("demo: ok" if good else "demo: FAILED")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
