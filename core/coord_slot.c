@@ -111,6 +111,9 @@ static int lock_segment(struct kv_coord_segment *segment, uint64_t timeout_ns)
 		sweep(segment, &self);
 		error = pthread_mutex_consistent(&segment->mutex);
 	}
+	/* What the C library says of a mutex that we never left like that */
+	if (error == ENOTRECOVERABLE || error == EINVAL || error == EDEADLK || error == EPERM)
+		return -EPROTO;
 	return -error;
 }
 
