@@ -63,9 +63,12 @@ void kv_core_free(struct kv_core *core);
  */
 int kv_space_new(struct kv_core *core, const struct kv_gpu_ops *ops, void *gpu,
 	uint64_t granularity, const struct kv_stats_sink *sink, struct kv_space **ret_space);
-/* [outside] The device's memory is gone (context destroyed, device reset): forgets the
- * reservations, host copies and handles of the space. ops_work: 1: release everything through
- * gpu_ops first; 0: no gpu_ops call is made. */
+/*
+ * [outside] The device's memory is gone (context destroyed, device reset): forgets the
+ * reservations, host copies and handles of the space, which can be used again afterwards. ops_work:
+ * 1: release everything through gpu_ops first (waits for the device, about two seconds at most,
+ * then goes on as 0); 0: no gpu_ops call is made but now_ns.
+ */
 void kv_space_drop(struct kv_space *space, int ops_work);
 void *kv_space_gpu(const struct kv_space *space);
 
@@ -79,7 +82,9 @@ void kv_space_native(struct kv_space *space, int64_t delta);
 void kv_space_count_passed(struct kv_space *space);
 /*
  * May a native allocation of this size be made without breaking the promise that was given to the
- * reservations? 0: yes; -ENOMEM: no, the engine would have met out-of-memory without us as well.
+ * reservations? 0: yes, or in doubt; spares have gone back to the driver if it would not have
+ * fitted beside them. -ENOMEM: no, the engine would have met out-of-memory without us as well.
+ * Calls the driver only if something is promised or kept.
  */
 int kv_space_admit_native(struct kv_space *space, uint64_t size);
 void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_stats);
@@ -88,9 +93,11 @@ void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_s
 
 /*
  * Reserves requested bytes (rounded up to pages), all pages EMPTY. Charged against the promise of
- * the space (DESIGN 2.4). -ENOMEM: the promise cannot be made: the native call would have failed
- * too, or would have taken what others were promised. -ENOSPC: the reservation table is full:
- * allocate natively. tag: may be NULL, at most 31 bytes are kept. score: see select.h.
+ * the space (DESIGN 2.4). tag: may be NULL, at most 31 bytes are kept. score: see select.h.
+ * -ENOMEM: the promise cannot be made: the native call would have failed too, or would have taken
+ * what others were promised. -ENOSPC: the reservation table is full, or there is no address space
+ * or no memory for the books: allocate natively. -EINVAL: requested is 0. Other errors of gpu_ops:
+ * allocate natively.
  */
 int kv_reservation_new(struct kv_space *space, uint64_t requested, const char *tag, int score,
 	struct kv_reservation **ret_reservation);
@@ -98,7 +105,8 @@ int kv_reservation_new(struct kv_space *space, uint64_t requested, const char *t
  * [outside] Gives everything back. Waits, bounded by nothing, until the device is idle, as
  * cuMemFree does for native memory; if a drain times out it tries again. -ENOENT: addr is not the
  * base of a live reservation. -EBUSY: a capture is open; nothing was freed, the range stays valid.
- * On a gpu_ops error the rest is still freed and the first error returned.
+ * On a gpu_ops error the rest is still freed and the first error returned; addr is no reservation
+ * any more. What the device would not let go of stays mapped and is never used again.
  */
 int kv_reservation_free(struct kv_core *core, kv_gpu_addr addr);
 
@@ -139,8 +147,9 @@ static inline void kv_core_leave(struct kv_core *core, uint32_t slot);
 /*
  * [inside] P1: the bytes [offset, offset+length) may be read or written by the work about to be
  * submitted. EMPTY pages are backed and zeroed, EVICTED ones restored, in runs, with one flush for
- * all. length is clipped to the reservation. -ENOMEM: neither device nor host memory: pages backed
- * so far stay backed, nothing else has changed.
+ * all; a static reservation is made whole. length is clipped to the reservation. -ENOMEM: neither
+ * device nor host memory: complete runs before the failure stay backed, nothing else has changed.
+ * Other errors of gpu_ops likewise.
  */
 int kv_touch(struct kv_reservation *r, uint64_t offset, uint64_t length);
 
@@ -151,15 +160,20 @@ struct kv_run {
 	uint64_t length; /* bytes, at least 1 */
 	bool empty;      /* true: EMPTY, reads as zero, has no memory */
 };
-/* The longest run at offset, clipped to end. offset < end <= reserved size. */
+/*
+ * The longest run at offset, clipped to end and to the reservation. offset < end, offset inside.
+ */
 void kv_run_at(struct kv_reservation *r, uint64_t offset, uint64_t end, struct kv_run *ret_run);
 
 /*
  * [inside] P2: the work about to be submitted sets [offset, offset+length) to zero.
- * EVICTED pages wholly inside become EMPTY at once (their host copy is dropped), since what is
- * EMPTY reads as zero already; pages partly inside are touched. After it, kv_run_at() tells which
- * parts need a fill by the driver (not empty) and which do not. When the fill has been submitted
- * successfully, kv_zero_done() remembers that the whole pages inside are zero.
+ * Settles first (see kv_settle()), so that nothing of ours can fail after it. Then EVICTED pages
+ * wholly inside become EMPTY at once (their host copy is dropped), since what is EMPTY reads as
+ * zero already; EVICTED pages partly inside are restored; EMPTY ones stay as they are. After it,
+ * kv_run_at() tells which parts need a fill by the driver (not empty) and which do not. When the
+ * fill has been submitted successfully, kv_zero_done() remembers that the whole pages inside are
+ * zero, unless they were touched in between. Who can know that the driver will refuse the fill must
+ * not call kv_zero(): what was EVICTED is zero then. Errors as kv_touch(): nothing has become zero.
  */
 int kv_zero(struct kv_reservation *r, uint64_t offset, uint64_t length);
 void kv_zero_done(struct kv_reservation *r, uint64_t offset, uint64_t length);
@@ -191,16 +205,23 @@ static inline int kv_settle(struct kv_core *core);
 
 /*
  * [outside] Quiesces (gate closed, device drained), moves the content of BACKED pages of the space
- * to host memory, at least bytes (UINT64_MAX: all), unmaps them and releases their memory. Pages
- * found all zero become EMPTY instead. Static reservations are included: they are whole again
- * before the next submission. ret_bytes: device bytes released. 0, -ETIMEDOUT (work in flight did
- * not finish: nothing changed), -EBUSY (a capture is open, or somebody else is quiescing), -ENOMEM
- * (no host memory).
+ * to host memory, at least bytes (UINT64_MAX: all), unmaps them and releases their memory to the
+ * driver. Pages found all zero become EMPTY instead. What needs no copy goes first, static
+ * reservations last: they are whole again before the next submission. A reservation with one handle
+ * goes whole. SPILLED pages cost no device memory and stay. ret_bytes (may be NULL): device bytes
+ * released. 0: done, or done until an error was met. With nothing released: -ETIMEDOUT (work in
+ * flight did not finish: nothing changed), -EBUSY (a capture is open, or somebody else is
+ * quiescing), -ENOMEM (no host memory), or another error of gpu_ops.
  */
 int kv_evict(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes);
+/* The same for all spaces and all bytes. Goes on after an error; returns the first one. */
 int kv_evict_all(struct kv_core *core);
 
-/* [outside] Releases what transient touches left behind. As kv_evict(), without copies. */
+/*
+ * [outside] Releases pages that transient touches and zero fills have left behind, if they are dead
+ * or zero; their handles become spares. Returns as kv_evict(). The gate stays open when nothing is
+ * marked. To be called now and then by whoever has the time: it also returns unused host memory.
+ */
 int kv_reap(struct kv_space *space, uint64_t *ret_bytes);
 
 /* ---- checkers ---- */

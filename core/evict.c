@@ -207,9 +207,12 @@ static void sweep_chunk(struct sweep *sweep, struct kv_reservation *r, uint64_t 
 /* Adds pages to the chunk that starts at first until it is full. Returns its end. */
 static uint64_t chunk_end(const struct sweep *sweep, struct kv_reservation *r, uint64_t first)
 {
-	uint64_t limit = sweep->wanted < CHUNK_BYTES ? sweep->wanted : CHUNK_BYTES;
+	uint64_t limit = sweep->wanted;
 	uint64_t bytes = 0, i;
 
+	/* What is forgotten takes no host memory. */
+	if (!sweep->forgotten && limit > CHUNK_BYTES)
+		limit = CHUNK_BYTES;
 	for (i = first; i < r->n_pages && bytes < limit; i++) {
 		if (is_wanted(sweep, &r->pages[i]))
 			bytes += r->page_size;

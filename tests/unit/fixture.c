@@ -105,6 +105,8 @@ int buffer_free(struct fixture *f, struct buffer *b)
 static void write_value(
 	struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size, uint8_t value)
 {
+	if (size == 0)
+		return;
 	memset(b->ideal + offset, value, size);
 	fake_gpu_write(f->gpu, b->base + offset, b->ideal + offset, size);
 }

@@ -170,7 +170,7 @@ Test(failures, any_one_call_may_fail_with_an_error_of_the_driver)
 {
 	uint64_t n = run_all(0, -EIO);
 
-	cr_log_warn("each of %llu calls was made to fail once", (unsigned long long)n);
+	SAY("each of %llu calls was made to fail once", (unsigned long long)n);
 	cr_assert(n > 150, "the scenario makes only %llu calls", (unsigned long long)n);
 }
 

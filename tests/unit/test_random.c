@@ -127,7 +127,7 @@ static void walk(uint64_t seed, uint64_t n_steps, bool failures)
 			EXPECT_SANE(&x.f);
 	}
 	fake_gpu_set_foreign(x.f.gpu, 0);
-	cr_log_warn("%llu steps: %llu refused, %llu failed", (unsigned long long)n_steps,
+	SAY("%llu steps: %llu refused, %llu failed", (unsigned long long)n_steps,
 		(unsigned long long)x.n_refused, (unsigned long long)x.n_failed);
 	for (int i = 0; i < N_BUFFERS; i++) {
 		if (!x.b[i].r)

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_counts.c - what backing costs, in calls into the driver. */
+#include "tests/unit/test.h"
+
+#define P (2ull << 20)
+#define PAGES 512ull /* 1 GiB */
+
+static void report(struct fixture *f, const char *what)
+{
+	uint64_t all = fake_gpu_all_calls(f->gpu);
+
+	SAY("%s: %llu driver calls for %llu pages (%.3f per page): create %llu, map %llu, "
+	    "set_access %llu, zero %llu, copy_in %llu, flush %llu",
+		what, (unsigned long long)all, (unsigned long long)PAGES, (double)all / PAGES,
+		(unsigned long long)fake_gpu_calls(f->gpu, FAKE_HANDLE_CREATE),
+		(unsigned long long)fake_gpu_calls(f->gpu, FAKE_MAP),
+		(unsigned long long)fake_gpu_calls(f->gpu, FAKE_SET_ACCESS),
+		(unsigned long long)fake_gpu_calls(f->gpu, FAKE_ZERO),
+		(unsigned long long)fake_gpu_calls(f->gpu, FAKE_COPY_IN),
+		(unsigned long long)fake_gpu_calls(f->gpu, FAKE_FLUSH));
+}
+
+static void touch_all(struct fixture *f, struct kv_reservation *r)
+{
+	fake_gpu_reset_calls(f->gpu);
+	kv_core_enter(f->core, f->slot);
+	EXPECT(kv_touch(r, 0, PAGES * P), 0);
+	EXPECT(kv_settle(f->core), 0);
+	kv_core_leave(f->core, f->slot);
+}
+
+Test(counts, of_a_gibibyte_touched_at_once)
+{
+	struct fixture f;
+	struct kv_reservation *r;
+	struct kv_process_stats before, after;
+
+	fixture_open(&f, (struct fixture_options){.page = P,
+				 .device_pages = 2 * PAGES,
+				 .spare_pages = PAGES,
+				 .no_content = true});
+	EXPECT(kv_reservation_new(f.space, PAGES * P, NULL, 0, &r), 0);
+	kv_space_stats(f.space, &before);
+	touch_all(&f, r);
+	kv_space_stats(f.space, &after);
+	report(&f, "first touch of 1 GiB");
+	EXPECT(fake_gpu_calls(f.gpu, FAKE_HANDLE_CREATE), PAGES);
+	EXPECT(fake_gpu_calls(f.gpu, FAKE_MAP), PAGES);
+	EXPECT(fake_gpu_calls(f.gpu, FAKE_SET_ACCESS), 1);
+	EXPECT(fake_gpu_calls(f.gpu, FAKE_ZERO), 1);
+	EXPECT(fake_gpu_calls(f.gpu, FAKE_FLUSH), 1);
+	EXPECT(fake_gpu_all_calls(f.gpu), 2 * PAGES + 3);
+	EXPECT(after.driver_calls - before.driver_calls, 2 * PAGES + 3);
+	EXPECT(after.submissions - before.submissions, 1);
+
+	/* Nothing to do: nothing done. */
+	touch_all(&f, r);
+	EXPECT(fake_gpu_all_calls(f.gpu), 0);
+
+	/* Zeroed, reaped, touched again: the handles are there. */
+	kv_core_enter(f.core, f.slot);
+	EXPECT(kv_zero(r, 0, PAGES * P), 0);
+	kv_zero_done(r, 0, PAGES * P);
+	kv_core_leave(f.core, f.slot);
+	fake_gpu_reset_calls(f.gpu);
+	EXPECT(kv_reap(f.space, NULL), 0);
+	EXPECT(fake_gpu_all_calls(f.gpu), 2); /* drain and one unmap */
+	touch_all(&f, r);
+	report(&f, "second touch of 1 GiB, handles recycled");
+	EXPECT(fake_gpu_calls(f.gpu, FAKE_HANDLE_CREATE), 0);
+	EXPECT(fake_gpu_all_calls(f.gpu), PAGES + 3);
+	EXPECT(kv_reservation_free(f.core, kv_reservation_base(r)), 0);
+	CLOSE(&f);
+}
+
+Test(counts, of_a_gibibyte_that_turned_static_untouched)
+{
+	struct fixture f;
+	struct kv_reservation *r;
+
+	fixture_open(&f,
+		(struct fixture_options){.page = P, .device_pages = 2 * PAGES, .no_content = true});
+	EXPECT(kv_reservation_new(f.space, PAGES * P, NULL, 0, &r), 0);
+	kv_leak(r, KV_STATIC_KERNEL, "k");
+	touch_all(&f, r);
+	report(&f, "static 1 GiB, one handle");
+	EXPECT(fake_gpu_all_calls(f.gpu), 5);
+	EXPECT(kv_reservation_free(f.core, kv_reservation_base(r)), 0);
+	CLOSE(&f);
+}
+
+Test(counts, scattered_pages_share_one_flush)
+{
+	struct fixture f;
+	struct kv_reservation *r;
+
+	fixture_open(&f,
+		(struct fixture_options){.page = P, .device_pages = 2 * PAGES, .no_content = true});
+	EXPECT(kv_reservation_new(f.space, PAGES * P, NULL, 0, &r), 0);
+	kv_core_enter(f.core, f.slot);
+	for (uint64_t i = 0; i < PAGES; i += 2)
+		EXPECT(kv_touch(r, i * P, 1), 0);
+	kv_core_leave(f.core, f.slot);
+	touch_all(&f, r);
+	EXPECT(fake_gpu_calls(f.gpu, FAKE_SET_ACCESS), PAGES / 2);
+	EXPECT(fake_gpu_calls(f.gpu, FAKE_ZERO), PAGES / 2);
+	EXPECT(fake_gpu_calls(f.gpu, FAKE_FLUSH), 1);
+	EXPECT(kv_reservation_free(f.core, kv_reservation_base(r)), 0);
+	CLOSE(&f);
+}
