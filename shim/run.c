@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* run.c - `kvshim run`: sets LD_PRELOAD and the options, then becomes the command. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -157,6 +158,19 @@ static int read_flags(int argc, char **argv, const char **ret_library, bool *ret
 	return 0;
 }
 
+/*
+ * The preloaded library cannot say that there is no driver: nobody would call it. Only the loader
+ * knows all the places where it may be. Its constructors talk to no device.
+ */
+static void warn_without_driver(const char *command)
+{
+	if (!dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL))
+		fprintf(stderr,
+			"kvshim run: the loader finds no libcuda.so.1 here; %s runs without a GPU "
+			"unless it brings a driver along\n",
+			command);
+}
+
 int kv_command_run(int argc, char **argv)
 {
 	const char *given = NULL;
@@ -179,6 +193,7 @@ int kv_command_run(int argc, char **argv)
 		return fail(1, "cannot set LD_PRELOAD: ", strerror(errno));
 	if (verbose)
 		fprintf(stderr, "kvshim run: LD_PRELOAD=%s\n", getenv("LD_PRELOAD"));
+	warn_without_driver(argv[optind]);
 	execvp(argv[optind], argv + optind);
 	status = errno == ENOENT ? 127 : 126;
 	fprintf(stderr, "kvshim run: cannot run %s: %s\n", argv[optind], strerror(errno));
