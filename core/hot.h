@@ -56,6 +56,19 @@ static inline bool kv_core_hits(
 	return kv_core_hits_row(core, addr, ret_reservation);
 }
 
+/*
+ * [inside] Every address for which kv_core_hits() could be true lies in [*ret_low, *ret_high), now and
+ * until the caller leaves the gate, unless it gets the address of a new reservation meanwhile.
+ */
+static inline void kv_core_bounds(
+	const struct kv_core *core, uint64_t *ret_low, uint64_t *ret_high)
+{
+	const struct kv_core_hot *hot = (const struct kv_core_hot *)core;
+
+	*ret_low = atomic_load_explicit(&hot->lo, memory_order_relaxed);
+	*ret_high = atomic_load_explicit(&hot->hi, memory_order_relaxed);
+}
+
 static inline void kv_core_enter(struct kv_core *core, uint32_t slot)
 {
 	struct kv_core_hot *hot = (struct kv_core_hot *)core;

@@ -32,7 +32,7 @@ struct table {
 struct record {
 	struct kv_kernel kernel;
 	struct record *next; /* in its bucket; guarded by mutex */
-			     /* then: offsets, sizes, words, name */
+	/* then: offsets, sizes, words, name */
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* leaf */
@@ -80,30 +80,49 @@ static bool is_transient(const char *name)
 	return false;
 }
 
+/*
+ * Parameters that can hold no address, whatever their bits look like, have none: what contains a
+ * pointer has its alignment, so that its size is a multiple of eight. words may be NULL, to count.
+ */
+static uint32_t list_words(const struct kv_layout *layout, struct kv_kernel_word *words)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; layout && i < layout->n_params; i++) {
+		uint32_t size = layout->params[i].size;
+
+		for (uint32_t at = 0; size % 8 == 0 && at < size; at += 8, n++)
+			if (words)
+				words[n] = (struct kv_kernel_word){i, at};
+	}
+	return n;
+}
+
 /* layout NULL: unknown. NULL: no memory. */
 static struct record *record_new(
 	const void *handle, const char *name, const struct kv_layout *layout)
 {
-	uint32_t n = layout ? layout->n_params : 0;
-	size_t fixed =
-		sizeof(struct record) + n * (2 * sizeof(uint32_t) + sizeof(struct kv_kernel_words));
-	struct record *record = malloc(fixed + strlen(name) + 1);
-	struct kv_kernel_words *words;
+	uint32_t n = layout ? layout->n_params : 0, n_words = list_words(layout, NULL);
+	struct record *record = malloc(sizeof(*record) + 2 * n * sizeof(uint32_t) +
+				       n_words * sizeof(struct kv_kernel_word) + strlen(name) + 1);
+	struct kv_kernel_word *words;
 	uint32_t *offsets, *sizes;
 
 	if (!record)
 		return NULL;
 	offsets = (uint32_t *)(record + 1);
 	sizes = offsets + n;
-	words = (struct kv_kernel_words *)(sizes + n);
+	words = (struct kv_kernel_word *)(sizes + n);
+	list_words(layout, words);
 	record->next = NULL;
 	record->kernel = (struct kv_kernel){
 		.handle = handle,
-		.name = strcpy((char *)(words + n), name),
+		.name = strcpy((char *)(words + n_words), name),
 		.n_params = n,
 		.params_size = layout ? layout->params_size : 0,
 		.offsets = offsets,
 		.sizes = sizes,
+		.n_words = n_words,
 		.words = words,
 		.layout_known = layout,
 		.transient = is_transient(name),
@@ -111,11 +130,6 @@ static struct record *record_new(
 	for (uint32_t i = 0; i < n; i++) {
 		offsets[i] = layout->params[i].offset;
 		sizes[i] = layout->params[i].size;
-		/* Others cannot hold an address, whatever their bits look like: a pointer's
-		 * alignment makes the size of what contains it a multiple of eight. */
-		if (sizes[i] % 8 == 0)
-			words[record->kernel.n_words++] =
-				(struct kv_kernel_words){i, offsets[i], sizes[i] / 8};
 	}
 	return record;
 }

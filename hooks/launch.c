@@ -12,45 +12,53 @@
 #include "hooks/call.h"
 #include "hooks/track.h"
 
-/* No mapping of host or device memory lies below: strides and counts are told apart at once. */
-#define LOWEST_ADDRESS 0x10000u
-
 /* ---- what a launch points at ---- */
 
-static __attribute__((noinline)) int reach(
-	const struct kv_kernel *kernel, struct kv_reservation *r, bool captured)
+/* Read once for a launch: a word outside of both spans needs no further look. */
+struct spans {
+	uint64_t low, width;           /* reservations that are not static and whole */
+	uint64_t host_low, host_width; /* host memory that the GPU can read */
+};
+
+static inline struct spans spans_now(void)
 {
-	if (captured)
-		kv_leak(r, KV_STATIC_GRAPH, kernel->name);
-	else if (kernel->transient)
-		return kv_touch_transient(r, false);
-	else
-		kv_leak(r, KV_STATIC_KERNEL, kernel->name);
+	struct spans s;
+
+	kv_core_bounds(kv_hooks.core, &s.low, &s.width);
+	kv_track_host_bounds(&s.host_low, &s.host_width);
+	s.width -= s.low;
+	s.host_width -= s.host_low;
+	return s;
+}
+
+/* A word that lies in one of the spans. */
+static __attribute__((noinline, cold)) int reach(
+	const struct kv_kernel *kernel, uint64_t word, bool captured)
+{
+	struct kv_reservation *r;
+
+	if (kv_core_hits(kv_hooks.core, word, &r)) {
+		if (kernel->transient && !captured)
+			return kv_touch_transient(r, false);
+		kv_leak(r, captured ? KV_STATIC_GRAPH : KV_STATIC_KERNEL, kernel->name);
+	} else if (!kernel->transient && kv_track_is_host_visible(word)) {
+		/* Whatever addresses the program has put there, the kernel may follow. */
+		kv_leak_all(kv_hooks.core, KV_STATIC_HOST_MEMORY, kernel->name);
+	}
 	return 0;
 }
 
-/* [hot] words: eight-byte words of one parameter, maybe not aligned. */
-static int scan_words(
-	const struct kv_kernel *kernel, const unsigned char *words, uint32_t n, bool captured)
+/* [hot] at: eight bytes, maybe not aligned. */
+static inline int scan_word(const struct kv_kernel *kernel, const struct spans *spans,
+	const unsigned char *at, bool captured)
 {
-	struct kv_reservation *r;
 	uint64_t word;
-	int err;
 
-	for (; n; n--, words += sizeof(word)) {
-		memcpy(&word, words, sizeof(word));
-		if (word < LOWEST_ADDRESS)
-			continue;
-		if (kv_unlikely(kv_core_hits(kv_hooks.core, word, &r))) {
-			err = reach(kernel, r, captured);
-			if (err)
-				return err;
-		} else if (kv_unlikely(kv_track_is_host_visible(word)) && !kernel->transient) {
-			/* Whatever addresses the program has put there, the kernel may follow. */
-			kv_leak_all(kv_hooks.core, KV_STATIC_HOST_MEMORY, kernel->name);
-		}
-	}
-	return 0;
+	memcpy(&word, at, sizeof(word));
+	if (kv_likely(word - spans->low >= spans->width &&
+		      word - spans->host_low >= spans->host_width))
+		return 0;
+	return reach(kernel, word, captured);
 }
 
 /* The packed block behind `extra`, NULL if there is none. *ret_size: UINT32_MAX if the size is not
@@ -74,22 +82,42 @@ static const unsigned char *packed_block(void **extra, uint32_t *ret_size)
 	return block;
 }
 
-static int scan_packed(const struct kv_kernel *kernel, void **extra, bool captured)
+static __attribute__((noinline, cold)) int scan_packed(
+	const struct kv_kernel *kernel, const struct spans *spans, void **extra, bool captured)
 {
 	uint32_t size;
 	const unsigned char *block = packed_block(extra, &size);
+	int err = 0;
 
-	for (uint32_t i = 0; block && i < kernel->n_words; i++) {
-		const struct kv_kernel_words *w = &kernel->words[i];
-		uint32_t n = w->n_words;
-		int err;
+	for (uint32_t i = 0; block && i < kernel->n_words && !err; i++) {
+		uint32_t at = kernel->offsets[kernel->words[i].param] + kernel->words[i].at;
 
-		if (w->offset >= size)
-			continue;
-		if (n > (size - w->offset) / 8)
-			n = (size - w->offset) / 8;
-		err = scan_words(kernel, block + w->offset, n, captured);
-		if (err)
+		if (at + 8 <= size)
+			err = scan_word(kernel, spans, block + at, captured);
+	}
+	return err;
+}
+
+/* [hot] Inlined into its two callers. */
+static inline __attribute__((always_inline)) int scan(
+	const struct kv_kernel *kernel, void **params, void **extra, bool captured)
+{
+	const struct kv_kernel_word *w = kernel->words, *end = w + kernel->n_words;
+	struct spans spans;
+	int err;
+
+	if (kv_unlikely(!kernel->layout_known)) {
+		kv_leak_all(
+			kv_hooks.core, captured ? KV_STATIC_GRAPH : KV_STATIC_KERNEL, kernel->name);
+		return 0;
+	}
+	spans = spans_now();
+	if (kv_unlikely(!params))
+		return scan_packed(kernel, &spans, extra, captured);
+	for (; w != end; w++) {
+		err = scan_word(
+			kernel, &spans, (unsigned char *)params[w->param] + w->at, captured);
+		if (kv_unlikely(err))
 			return err;
 	}
 	return 0;
@@ -97,45 +125,39 @@ static int scan_packed(const struct kv_kernel *kernel, void **extra, bool captur
 
 int kv_launch_scan(const struct kv_kernel *kernel, void **params, void **extra, bool captured)
 {
-	if (kv_unlikely(!kernel->layout_known)) {
-		kv_leak_all(
-			kv_hooks.core, captured ? KV_STATIC_GRAPH : KV_STATIC_KERNEL, kernel->name);
-		return 0;
-	}
-	if (kv_unlikely(!params))
-		return scan_packed(kernel, extra, captured);
-	for (uint32_t i = 0; i < kernel->n_words; i++) {
-		const struct kv_kernel_words *w = &kernel->words[i];
-		int err;
-
-		if (kv_unlikely(!params[w->param]))
-			continue;
-		err = scan_words(kernel, params[w->param], w->n_words, captured);
-		if (kv_unlikely(err))
-			return err;
-	}
-	return 0;
+	return scan(kernel, params, extra, captured);
 }
 
 /* ---- entry points ---- */
 
-/* [inside] Everything before the driver call of one launch. */
+/* [inside] Everything before the driver call of one launch. [hot] */
 static CUresult prepare(
 	const void *function, void **params, void **extra, CUstream stream, bool per_thread)
 {
-	bool captured = kv_stream_captures(stream, per_thread);
-	int err = kv_launch_scan(kv_kernel_of(function), params, extra, captured);
+	bool captured =
+		kv_unlikely(atomic_load_explicit(&kv_hooks.captures_open, memory_order_relaxed)) &&
+		kv_stream_captures(stream, per_thread);
+	int err = scan(kv_kernel_of(function), params, extra, captured);
 
-	if (kv_unlikely(err) && kv_backed_result(err) != CUDA_SUCCESS)
-		return kv_backed_result(err);
 	/* What is only recorded now is made whole when the graph is launched. */
-	return captured ? CUDA_SUCCESS : kv_submit_settle();
+	if (kv_likely(!err) && !captured)
+		err = kv_settle(kv_hooks.core);
+	return kv_likely(!err) ? CUDA_SUCCESS : kv_backed_result(err);
 }
 
 /* [inside] The same for work without addresses of its own. */
 static CUresult prepare_plain(CUstream stream, bool per_thread)
 {
 	return kv_stream_captures(stream, per_thread) ? CUDA_SUCCESS : kv_submit_settle();
+}
+
+/*
+ * No reservation in this process: two loads, and the arguments go on as they came. The driver is
+ * called in one place, since copying eleven arguments is most of what a hook costs.
+ */
+static inline bool is_idle(void)
+{
+	return kv_hooks_active() && kv_core_is_idle(kv_hooks.core);
 }
 
 #define LAUNCH_KERNEL(symbol, per_thread) \
@@ -145,7 +167,7 @@ static CUresult prepare_plain(CUstream stream, bool per_thread)
 	{ \
 		CUresult res; \
 \
-		if (!kv_submit_enter()) \
+		if (is_idle() || !kv_submit_enter()) \
 			return KV_REAL(symbol)( \
 				f, gx, gy, gz, bx, by, bz, shared, stream, params, extra); \
 		res = prepare(f, params, extra, stream, per_thread); \
@@ -165,7 +187,7 @@ LAUNCH_KERNEL(cuLaunchKernel_ptsz, true)
 	{ \
 		CUresult res; \
 \
-		if (!config || !kv_submit_enter()) \
+		if (is_idle() || !config || !kv_submit_enter()) \
 			return KV_REAL(symbol)(config, f, params, extra); \
 		res = prepare(f, params, extra, config->hStream, per_thread); \
 		if (kv_likely(res == CUDA_SUCCESS)) \

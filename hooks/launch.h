@@ -7,12 +7,13 @@
 
 #include "hooks/submit.h"
 
-/* A parameter whose size is a multiple of eight: it may hold addresses (by-value structs: word by
- * word). */
-struct kv_kernel_words {
-	uint32_t param;   /* ordinal */
-	uint32_t offset;  /* bytes from the start of the block */
-	uint32_t n_words; /* of eight bytes */
+/*
+ * Eight bytes that may be an address: a parameter whose size is a multiple of eight has one such
+ * word, or several if it is a struct by value.
+ */
+struct kv_kernel_word {
+	uint32_t param; /* ordinal */
+	uint32_t at;    /* bytes from the start of the parameter */
 };
 
 /* What is known about one function handle (CUfunction or CUkernel). Immutable, lives as long as the
@@ -24,8 +25,8 @@ struct kv_kernel {
 	uint32_t params_size;    /* bytes of the packed parameter block */
 	const uint32_t *offsets; /* n_params, bytes */
 	const uint32_t *sizes;   /* n_params, bytes */
-	uint32_t n_words;        /* entries of words */
-	const struct kv_kernel_words *words;
+	uint32_t n_words;
+	const struct kv_kernel_word *words;
 	bool layout_known; /* false: nothing can be proven about its launches */
 	bool transient;    /* named by config.transient_kernels */
 };

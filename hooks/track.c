@@ -135,6 +135,12 @@ bool kv_track_is_host_visible(uint64_t word)
 	return kv_unlikely(!outside(&visible, word)) && table_find(&visible, word, &found);
 }
 
+void kv_track_host_bounds(uint64_t *ret_low, uint64_t *ret_high)
+{
+	*ret_low = GET(visible.low);
+	*ret_high = GET(visible.high);
+}
+
 bool kv_track_find(
 	uint64_t addr, enum kv_track_kind *ret_kind, uint64_t *ret_base, uint64_t *ret_size)
 {

@@ -32,5 +32,7 @@ bool kv_track_find(uint64_t addr, enum kv_track_kind *ret_kind, uint64_t *ret_ba
 /* [hot] True if word lies in host memory that the GPU can read. Lock-free; two compares when no such
  * range is near. */
 bool kv_track_is_host_visible(uint64_t word);
+/* [hot] The span of all of it; equal if there is none. */
+void kv_track_host_bounds(uint64_t *ret_low, uint64_t *ret_high);
 
 #endif
