@@ -281,7 +281,7 @@ static void fill_segment(struct sim_run *run, struct sim_segment *s, const struc
 
 void sim_run_set(struct sim_run *run, const struct sim_set *set)
 {
-	struct sim_access access = {.context = run->context, .write = true, .copy = true};
+	struct sim_access access = {.context = run->context, .write = true};
 
 	pthread_mutex_lock(&sim_memory_lock);
 	for (uint64_t y = 0; y < set->height; y++) {
@@ -370,7 +370,7 @@ CUresult sim_check_copy(struct sim_context *context, const struct sim_copy *copy
 
 CUresult sim_check_set(struct sim_context *context, const struct sim_set *set)
 {
-	struct sim_access access = {.context = context, .write = true, .copy = true};
+	struct sim_access access = {.context = context, .write = true};
 	CUresult result = CUDA_SUCCESS;
 	uint64_t at;
 

@@ -339,6 +339,26 @@ static CUresult enqueue(struct sim_stream *stream, struct sim_work *work)
 	return CUDA_SUCCESS;
 }
 
+/*
+ * Work that may wait for something that the program does after this call: it never runs in the
+ * caller's thread. Nor do host functions otherwise: with a GPU they run in a thread of the
+ * driver's.
+ */
+static bool may_wait(const struct sim_work *work)
+{
+	switch (work->type) {
+	case SIM_WORK_HOST:
+	case SIM_WORK_CALLBACK:
+		return true;
+	case SIM_WORK_MEMOP:
+		return work->memop.wait;
+	case SIM_WORK_GRAPH:
+		return sim_exec_nodes_may_wait(work->nodes);
+	default:
+		return false;
+	}
+}
+
 CUresult sim_submit(struct sim_stream *stream, struct sim_work *work)
 {
 	CUresult result;
@@ -363,7 +383,8 @@ CUresult sim_submit(struct sim_stream *stream, struct sim_work *work)
 		work->event.event->recorded = true;
 		work->event.event->capture_id = 0;
 	}
-	if (sim_config.async || !sim_stream_is_idle(stream) || dependencies(stream, work, NULL)) {
+	if (sim_config.async || may_wait(work) || !sim_stream_is_idle(stream) ||
+		dependencies(stream, work, NULL)) {
 		result = enqueue(stream, work);
 		if (result != CUDA_SUCCESS)
 			goto fail;

@@ -220,6 +220,21 @@ static bool exec_node_fill(struct sim_exec_node *to, const struct sim_node *from
 	return true;
 }
 
+static bool node_may_wait(const struct sim_work *work)
+{
+	if (work->type == SIM_WORK_CHILD)
+		for (uint32_t i = 0; i < work->child->n_nodes; i++)
+			if (node_may_wait(&work->child->nodes[i]->work))
+				return true;
+	return work->type == SIM_WORK_HOST || work->type == SIM_WORK_BATCH ||
+	       work->type == SIM_WORK_MEMOP;
+}
+
+bool sim_exec_nodes_may_wait(const struct sim_exec_nodes *nodes)
+{
+	return nodes->may_wait;
+}
+
 CUresult sim_exec_nodes_new(struct sim_graph *graph, struct sim_exec_nodes **ret)
 {
 	uint32_t n = graph->n_nodes;
@@ -236,6 +251,7 @@ CUresult sim_exec_nodes_new(struct sim_graph *graph, struct sim_exec_nodes **ret
 	nodes->refs = 1;
 	for (uint32_t i = 0; i < n; i++) {
 		nodes->n = i + 1;
+		nodes->may_wait |= node_may_wait(&sorted[i]->work);
 		if (!exec_node_fill(&nodes->nodes[i], sorted[i])) {
 			sim_exec_nodes_put(nodes);
 			nodes = NULL;
@@ -487,6 +503,7 @@ static struct sim_exec_node *own_node(
 	if (!copy)
 		return NULL;
 	copy->refs = 1;
+	copy->may_wait = exec->nodes->may_wait;
 	for (uint32_t i = 0; i < n; i++) {
 		struct sim_exec_node *to = &copy->nodes[i], *from = &exec->nodes->nodes[i];
 		copy->n = i + 1;

@@ -41,6 +41,7 @@ struct sim_exec_node {
 
 struct sim_exec_nodes {
 	_Atomic uint32_t refs;
+	bool may_wait; /* has host functions or waits; immutable */
 	uint32_t n;
 	struct sim_exec_node nodes[];
 };

@@ -39,9 +39,9 @@ void sim_config_load(void);
 
 /* ---- reports (report.c) ---- */
 
-extern _Atomic uint64_t sim_reports[SIM_REPORTS]; /* atomic: relaxed, counters */
+extern _Atomic uint64_t sim_reports[SIM_REPORTS];          /* atomic: relaxed, counters */
 extern _Atomic uint64_t sim_twin_runs, sim_bytes_compared; /* atomic: relaxed, counters */
-extern _Atomic uint64_t *sim_calls;               /* per entry point */
+extern _Atomic uint64_t *sim_calls;                        /* per entry point */
 /* At exit: leaks, the report file, the strict exit status. */
 void sim_report_exit(void);
 
@@ -331,6 +331,7 @@ extern _Atomic uint32_t sim_captures_open;
 
 struct sim_exec_nodes;
 void sim_exec_nodes_run(struct sim_context *context, struct sim_exec_nodes *nodes);
+bool sim_exec_nodes_may_wait(const struct sim_exec_nodes *nodes);
 void sim_exec_nodes_put(struct sim_exec_nodes *nodes);
 bool sim_exec_nodes_touch(const struct sim_exec_nodes *nodes, uint64_t addr, uint64_t end,
 	uint64_t range, uint64_t range_end);

@@ -85,6 +85,9 @@ static CUresult launch(CUfunction function, const unsigned grid[3], const unsign
 
 	if (!stream)
 		return result;
+	/* Unlike a copy, a kernel goes to streams of the current context only. */
+	if (stream->context != sim_context_current())
+		return CUDA_ERROR_INVALID_HANDLE;
 	result = sim_launch_make(function, grid, block, shared, params, extra, &work.launch);
 	if (result != CUDA_SUCCESS)
 		return result;

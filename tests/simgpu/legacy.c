@@ -5,6 +5,8 @@
  *
  * The versions with 32-bit addresses are not here: no 64-bit program can use them.
  */
+#include <string.h>
+
 #include "api_protos.h"
 
 CUresult sim_cuCtxCreate(CUcontext *ret, unsigned int flags, CUdevice dev)
@@ -59,5 +61,34 @@ CUresult sim_cuProfilerStart(void)
 
 CUresult sim_cuProfilerStop(void)
 {
+	return CUDA_SUCCESS;
+}
+
+/*
+ * Tensor maps: 128 opaque bytes. Only the address is kept, in the first word, where whoever
+ * searches uploads and parameters for addresses finds it as it would in a real one.
+ */
+static CUresult encode(CUtensorMap *map, void *address)
+{
+	if (!map || (uintptr_t)map % 64 || !address || (uintptr_t)address % 16)
+		return CUDA_ERROR_INVALID_VALUE;
+	memset(map, 0, sizeof(*map));
+	memcpy(map, &address, sizeof(address));
+	return CUDA_SUCCESS;
+}
+
+CUresult sim_cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank,
+	void *address, const cuuint64_t *dims, const cuuint64_t *strides, const cuuint32_t *box,
+	const cuuint32_t *element_strides, CUtensorMapInterleave interleave,
+	CUtensorMapSwizzle swizzle, CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill)
+{
+	return encode(map, address);
+}
+
+CUresult sim_cuTensorMapReplaceAddress(CUtensorMap *map, void *address)
+{
+	if (!map || !address)
+		return CUDA_ERROR_INVALID_VALUE;
+	memcpy(map, &address, sizeof(address));
 	return CUDA_SUCCESS;
 }

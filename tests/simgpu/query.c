@@ -362,6 +362,16 @@ CUresult sim_cuMemRangeGetAttribute(void *data, size_t data_size, CUmem_range_at
 	return result;
 }
 
+CUresult sim_cuMemRangeGetAttributes(void **data, size_t *data_sizes,
+	CUmem_range_attribute *attributes, size_t n, CUdeviceptr addr, size_t size)
+{
+	CUresult result = managed_only(addr, size);
+
+	for (size_t i = 0; i < n && data && data_sizes && result == CUDA_SUCCESS; i++)
+		memset(data[i], 0, data_sizes[i]);
+	return result;
+}
+
 static CUresult managed_batch(CUdeviceptr *addrs, size_t *sizes, size_t n)
 {
 	CUresult result = n && addrs && sizes ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;

@@ -355,12 +355,8 @@ CUresult sim_cuEventDestroy_v2(CUevent handle)
 	event->magic = SIM_DEAD_MAGIC;
 	free(event->capture_deps);
 	event->capture_deps = NULL;
-	if (!event->recorded || event->stream->completed >= event->ticket) {
-		free(event);
-	} else {
-		event->next = graveyard;
-		graveyard = event;
-	}
+	event->next = graveyard;
+	graveyard = event;
 	pthread_mutex_unlock(&sim_lock);
 	return CUDA_SUCCESS;
 }
