@@ -217,7 +217,7 @@ static struct kv_pick pick(void *handle, struct question *q, struct kv_pick jump
 	struct kv_pick result;
 
 	if (!looks_like_driver(q->symbol) || lookup_depth > 0 || !jump.jump ||
-		!kv_hooked_name(q->symbol, &q->wrapper) || !q->wrapper)
+		!kv_hooked_name(q->symbol, &q->wrapper))
 		return jump;
 	/* The driver looks itself up as well. */
 	if (kv_real_contains(q->caller))

@@ -27,7 +27,7 @@ int kv_real_load_if_present(void);
  */
 void *kv_route(void *pointer);
 
-/* Whether name is a row that has a wrapper; its wrapper in *ret_wrapper (may be NULL). */
+/* Whether name is a row that has a wrapper, and which. */
 bool kv_hooked_name(const char *name, void **ret_wrapper);
 
 /* Whether address lies in libcuda. False before its pointers are known. */

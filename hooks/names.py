@@ -41,10 +41,11 @@ def main():
     have = bodies(archive, sys.argv[6] if len(sys.argv) > 6 else 'nm')
     missing = [name for name in names if name not in have]
     if missing:
-        print(f'{len(missing)} of {len(names)} hooked names have no body yet: '
-              f'{" ".join(missing[:4])} ...', file=sys.stderr)
+        print(f'{archive}: hooked in {table}, but without a body: ' + ' '.join(missing),
+              file=sys.stderr)
+        return 1
     old, new = LOADER_VERSIONS[machine]
-    symbols = ''.join(f'\t\t{name};\n' for name in sorted(set(names) - set(missing)))
+    symbols = ''.join(f'\t\t{name};\n' for name in sorted(names))
     write(out, f'KVSHIM_1 {{\n\tglobal:\n{symbols}\t\tkvshim_*;\n\tlocal:\n\t\t*;\n}};\n'
           f'{old} {{\n\tglobal:\n\t\tdlsym;\n\t\tdlvsym;\n}};\n'
           f'{new} {{\n\tglobal:\n\t\tdlsym;\n\t\tdlvsym;\n}} {old};\n')

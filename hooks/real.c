@@ -24,20 +24,6 @@ static CUresult entry_missing(void)
 	return CUDA_ERROR_NOT_FOUND;
 }
 
-/* Until every room has landed its bodies: a wrapper that is not there yet is NULL, and not routed.
- */
-#define KV_HOOK(symbol, base, pfn, group, sentence) \
-	extern __typeof__(symbol) symbol __attribute__((weak));
-#define KV_REFUSE(symbol, base, pfn, group, sentence) \
-	extern __typeof__(symbol) symbol __attribute__((weak));
-#define KV_NEED(symbol, base, pfn, sentence)
-#define KV_PASS(symbol, sentence)
-#include "hooks/hooks.def"
-#undef KV_HOOK
-#undef KV_REFUSE
-#undef KV_NEED
-#undef KV_PASS
-
 /* clang-format off */
 struct kv_real kv_real = {
 #define KV_HOOK(symbol, base, pfn, group, sentence) .symbol = (pfn)(void (*)(void))entry_missing,
@@ -181,8 +167,7 @@ static void load_from(void *libcuda, kv_dlsym_fn libc_dlsym)
 		if (!real || real == (void *)hooked[i].wrapper)
 			continue;
 		store((word *)((char *)&kv_real + hooked[i].offset), (uintptr_t)real);
-		if (hooked[i].wrapper)
-			insert_route(routes, n++, (uintptr_t)real, (uintptr_t)hooked[i].wrapper);
+		insert_route(routes, n++, (uintptr_t)real, (uintptr_t)hooked[i].wrapper);
 	}
 	for (size_t i = 0; i < N_NEEDED; i++) {
 		void *real = libc_dlsym(libcuda, needed[i].name);

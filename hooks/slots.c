@@ -60,7 +60,7 @@ static void *belongs(const struct walk *walk, const struct kv_elf_image *image, 
 		return wrapper;
 	if (type != RELOC_CALL_SLOT || !walk->wins || !kv_elf_image_contains(image, (void *)value))
 		return NULL;
-	if (strncmp(symbol, "cu", 2) || !kv_hooked_name(symbol, &named) || !named)
+	if (strncmp(symbol, "cu", 2) || !kv_hooked_name(symbol, &named))
 		return NULL;
 	if (kv_elf_image_symbol(image, symbol) || !kv_elf_image_needs(image, "libcuda.so.1"))
 		return NULL;
