@@ -234,7 +234,10 @@ CUresult kv_copy_batch(const struct kv_batch *b)
 			leak(b->srcs[i], b->way.by);
 			leak(b->dsts[i], b->way.by);
 		}
-		res = call(b);
+		/* Whole already now: a driver may look at the ranges when they are captured. */
+		res = kv_submit_settle();
+		if (res == CUDA_SUCCESS)
+			res = call(b);
 		goto out;
 	}
 	res = touch_all(b, &n_empty);
@@ -386,7 +389,7 @@ static CUresult batch3d_inside(const struct kv_batch3d *b, CUDA_MEMCPY3D_BATCH_O
 		if (res == CUDA_SUCCESS)
 			res = touch3d(op, &op->dst, captured, b->way.by);
 	}
-	if (res == CUDA_SUCCESS && !captured)
+	if (res == CUDA_SUCCESS)
 		res = kv_submit_settle();
 	return res == CUDA_SUCCESS ? call3d(b, changed ? changed : b->ops) : res;
 }
@@ -438,7 +441,7 @@ CUresult kv_copy_decompress(const struct kv_way *way, PFN_cuMemBatchDecompressAs
 			res = touch(
 				(CUdeviceptr)params[i].dstActBytes, sizeof(*params[i].dstActBytes));
 	}
-	if (res == CUDA_SUCCESS && !captured)
+	if (res == CUDA_SUCCESS)
 		res = kv_submit_settle();
 	if (res == CUDA_SUCCESS)
 		res = real(params, count, flags, error_index, way->stream);

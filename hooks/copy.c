@@ -191,7 +191,10 @@ CUresult kv_copy_inside(const struct kv_copy *copy)
 			kv_leak(src_r, KV_STATIC_GRAPH, copy->way.by);
 		if (dst_r)
 			kv_leak(dst_r, KV_STATIC_GRAPH, copy->way.by);
-		return copy->issue(copy, copy->dst, copy->src, copy->length);
+		/* Whole already now: a driver may look at the ranges when they are captured. */
+		res = kv_submit_settle();
+		return res == CUDA_SUCCESS ? copy->issue(copy, copy->dst, copy->src, copy->length)
+					   : res;
 	}
 	if (src_r && kv_copy_zeros(src_r) &&
 		has_empty(src_r, copy->src - kv_reservation_base(src_r), copy->length))

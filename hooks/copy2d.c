@@ -204,8 +204,11 @@ static bool before(const struct kv_way *way, const struct box *box, const CUDA_M
 {
 	scan_source(way, box);
 	*ret_result = CUDA_SUCCESS;
-	if (leak_captured(way, box))
-		return true;
+	if (leak_captured(way, box)) {
+		/* Whole already now: a driver may look at the ranges when they are captured. */
+		*ret_result = kv_submit_settle();
+		return *ret_result == CUDA_SUCCESS;
+	}
 	if (target && copy_empty(way, box, target, ret_result))
 		return false;
 	*ret_result = touch(&box->src);

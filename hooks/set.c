@@ -151,7 +151,9 @@ static CUresult set_inside(const struct kv_set *set)
 	if (set->way.async && kv_stream_captures(set->way.stream, set->way.per_thread)) {
 		if (r)
 			kv_leak(r, KV_STATIC_GRAPH, set->way.by);
-		return issue(set);
+		/* Whole already now: a driver may look at the range when it is captured. */
+		res = kv_submit_settle();
+		return res == CUDA_SUCCESS ? issue(set) : res;
 	}
 	offset = r ? set->dst - kv_reservation_base(r) : 0;
 	/* What the driver will refuse, and what is not zero. */

@@ -111,7 +111,7 @@ bool kv_stream_value(CUstream stream, bool per_thread, CUdeviceptr addr, uint64_
 		return false;
 	captured = kv_stream_captures(stream, per_thread);
 	*ret_result = touch_value(addr, value, size, by, captured);
-	if (*ret_result == CUDA_SUCCESS && !captured)
+	if (*ret_result == CUDA_SUCCESS)
 		*ret_result = kv_submit_settle();
 	return true;
 }
@@ -149,7 +149,7 @@ bool kv_stream_values(CUstream stream, bool per_thread, const CUstreamBatchMemOp
 	*ret_result = CUDA_SUCCESS;
 	for (unsigned int i = 0; i < n && *ret_result == CUDA_SUCCESS; i++)
 		*ret_result = touch_op(&ops[i], captured);
-	if (*ret_result == CUDA_SUCCESS && !captured)
+	if (*ret_result == CUDA_SUCCESS)
 		*ret_result = kv_submit_settle();
 	return true;
 }

@@ -96,6 +96,8 @@ void fixture_tidy(struct fixture *f)
 		CHECK_OK(f->d->cuMemFree_v2(f->fresh));
 	if (f->fresh_host)
 		CHECK_OK(f->d->cuMemFreeHost(f->fresh_host));
+	if (f->registered)
+		CHECK_OK(f->d->cuMemHostUnregister(f->host));
 	if (f->fresh_stream)
 		CHECK_OK(f->d->cuStreamDestroy_v2(f->fresh_stream));
 	if (f->fresh_context)
@@ -114,6 +116,7 @@ void fixture_tidy(struct fixture *f)
 	f->graph = NULL;
 	f->fresh = f->range = 0;
 	f->fresh_host = NULL;
+	f->registered = false;
 	f->fresh_stream = NULL;
 	f->fresh_context = NULL;
 	f->fresh_module = NULL;

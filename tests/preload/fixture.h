@@ -42,6 +42,7 @@ struct fixture {
 	CUdeviceptr fresh;    /* a reservation or other memory that only this snippet uses */
 	uint64_t free_before; /* device memory as the driver counted it before the call */
 	void *fresh_host;
+	bool registered; /* host is registered */
 	CUstream fresh_stream;
 	CUcontext fresh_context;
 	CUmodule fresh_module;

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * linked.c - a library that is linked with libcuda.so.1, as cuBLAS is not but many are. The
- * references are weak: a driver may lack some of what the newest header declares.
+ * linked.c - a library that is linked with libcuda.so.1.
  */
 #include "driver.h"
 
 /* clang-format off */
-#define KV_HOOK(symbol, base, pfn, group, sentence) extern __typeof__(*(pfn)0) symbol __attribute__((weak));
-#define KV_REFUSE(symbol, base, pfn, group, sentence) extern __typeof__(*(pfn)0) symbol __attribute__((weak));
-#define KV_NEED(symbol, base, pfn, sentence) extern __typeof__(*(pfn)0) symbol __attribute__((weak));
+#define KV_HOOK(symbol, base, pfn, group, sentence) extern __typeof__(*(pfn)0) symbol;
+#define KV_REFUSE(symbol, base, pfn, group, sentence) extern __typeof__(*(pfn)0) symbol;
+#define KV_NEED(symbol, base, pfn, sentence) extern __typeof__(*(pfn)0) symbol;
 #define KV_PASS(symbol, sentence)
 #include "hooks/hooks.def"
 #undef KV_HOOK

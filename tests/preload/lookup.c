@@ -216,6 +216,8 @@ static void deep_bind(int argc, char **argv)
 	CHECK(alloc(&pointer, BIG_BYTES) == CUDA_SUCCESS);
 	CHECK(info(&second, &total) == CUDA_SUCCESS);
 	CHECK(first - second < BIG_BYTES / 2); /* a reservation costs nothing by itself */
+	CHECK(((PFN_cuMemFree_v3020)dlsym(libcuda, "cuMemFree_v2"))(pointer) == CUDA_SUCCESS);
+	CHECK(((PFN_cuCtxDestroy_v4000)dlsym(libcuda, "cuCtxDestroy_v2"))(context) == CUDA_SUCCESS);
 }
 
 /* We were not preloaded but opened late: what the program was linked with before is turned to us.

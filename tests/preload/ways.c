@@ -29,8 +29,15 @@ static struct driver driver, real;
 static bool forking;
 static _Atomic int n_failed, n_run, n_unsupported;
 
-/* A capture in one thread may disturb any call of another: whatever captures runs alone. */
-static pthread_rwlock_t captures = PTHREAD_RWLOCK_INITIALIZER;
+/* A capture disturbs any call of another thread, a legacy launch leaks the reservations of all, and
+ * what is free is asked for all: these run alone. */
+static pthread_rwlock_t alone = PTHREAD_RWLOCK_INITIALIZER;
+
+static bool runs_alone(const char *symbol)
+{
+	return strstr(symbol, "Capture") || strstr(symbol, "cuMemGetInfo") ||
+	       !strcmp(symbol, "cuLaunch") || !strncmp(symbol, "cuLaunchGrid", 12);
+}
 
 static const struct snippet *snippet_of(const char *symbol)
 {
@@ -121,16 +128,16 @@ static void *run_all(void *ctx)
 			n_failed++;
 			continue;
 		}
-		if (strstr(row->symbol, "Capture"))
-			pthread_rwlock_wrlock(&captures);
+		if (runs_alone(row->symbol))
+			pthread_rwlock_wrlock(&alone);
 		else
-			pthread_rwlock_rdlock(&captures);
+			pthread_rwlock_rdlock(&alone);
 		if (!run(snippet, f)) {
 			printf("FAILED: %s\n", row->symbol);
 			n_failed++;
 		}
 		fixture_tidy(f);
-		pthread_rwlock_unlock(&captures);
+		pthread_rwlock_unlock(&alone);
 	}
 	return NULL;
 }
@@ -192,8 +199,10 @@ static int run_arguments(int argc, char **argv, bool early)
 /* Runs before the constructor of any library. */
 static void before_constructors(int argc, char **argv, char **env)
 {
-	int rc = run_arguments(argc, argv, true);
+	int rc;
 
+	environ = env; /* libc's own constructor has not run either */
+	rc = run_arguments(argc, argv, true);
 	if (rc >= 0 && rc != 2) {
 		fflush(stdout);
 		exit(rc);
