@@ -35,11 +35,7 @@ static bool source_is_empty(const struct kv_batch *b, size_t i)
 
 static CUresult touch(CUdeviceptr addr, uint64_t size)
 {
-	struct kv_reservation *r = kv_core_find(kv_hooks.core, addr);
-
-	if (!r)
-		return CUDA_SUCCESS;
-	return kv_backed_result(kv_touch(r, addr - kv_reservation_base(r), size));
+	return kv_copy_touch(kv_core_find(kv_hooks.core, addr), addr, size);
 }
 
 static void leak(CUdeviceptr addr, const char *by)
@@ -329,8 +325,8 @@ static CUresult touch3d(const CUDA_MEMCPY3D_BATCH_OP_v1 *op, const CUmemcpy3DOpe
 		kv_leak(r, KV_STATIC_GRAPH, by);
 		return CUDA_SUCCESS;
 	}
-	return kv_backed_result(kv_touch(r, side->op.ptr.ptr - kv_reservation_base(r),
-		span3d(side, &op->extent, element_of(&op->src, &op->dst))));
+	return kv_copy_touch(
+		r, side->op.ptr.ptr, span3d(side, &op->extent, element_of(&op->src, &op->dst)));
 }
 
 static void scan3d(const CUDA_MEMCPY3D_BATCH_OP_v1 *op, const char *by)

@@ -70,8 +70,9 @@ bool kv_copy_host_reads(uint64_t addr)
 	kv_own_begin(&own);
 	res = KV_REAL(cuPointerGetAttribute)(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, addr);
 	kv_own_end(&own);
-	/* What the driver does not know is pageable host memory. */
-	return res != CUDA_SUCCESS || type == CU_MEMORYTYPE_HOST;
+	/* What the driver does not know is pageable host memory. Any other error says nothing. */
+	return res == CUDA_ERROR_INVALID_VALUE ||
+	       (res == CUDA_SUCCESS && type == CU_MEMORYTYPE_HOST);
 }
 
 /* Looks for addresses in what is sent to the device. */
@@ -113,11 +114,16 @@ static CUresult put_zeros(const struct kv_copy *copy, struct kv_reservation *src
 	return copy_zeros(copy, kv_copy_zeros(src_r), dst, length);
 }
 
-static CUresult touch(struct kv_reservation *r, uint64_t addr, uint64_t length)
+CUresult kv_copy_touch(struct kv_reservation *r, uint64_t addr, uint64_t length)
 {
+	uint64_t offset;
+
 	if (!r)
 		return CUDA_SUCCESS;
-	return kv_backed_result(kv_touch(r, addr - kv_reservation_base(r), length));
+	offset = addr - kv_reservation_base(r);
+	if (length > kv_reservation_reserved(r) - offset)
+		return CUDA_ERROR_INVALID_VALUE;
+	return kv_backed_result(kv_touch(r, offset, length));
 }
 
 /* Backs what the run at offset bytes into the copy needs; issue: and makes the piece of the copy.
@@ -142,13 +148,13 @@ static CUresult piece(const struct kv_copy *copy, struct kv_reservation *src_r,
 				kv_zero(dst_r, dst - kv_reservation_base(dst_r), run.length));
 		if (kv_copy_is_empty(dst_r, dst - kv_reservation_base(dst_r), run.length))
 			return CUDA_SUCCESS;
-		return touch(dst_r, dst, run.length);
+		return kv_copy_touch(dst_r, dst, run.length);
 	}
 	/* In the second round, too: a page may have been given memory by somebody else meanwhile.
 	 */
-	res = touch(src_r, copy->src + offset, run.length);
+	res = kv_copy_touch(src_r, copy->src + offset, run.length);
 	if (res == CUDA_SUCCESS)
-		res = touch(dst_r, dst, run.length);
+		res = kv_copy_touch(dst_r, dst, run.length);
 	if (res == CUDA_SUCCESS && issue)
 		res = copy->issue(copy, dst, copy->src + offset, run.length);
 	return res;
@@ -199,9 +205,9 @@ CUresult kv_copy_inside(const struct kv_copy *copy)
 	if (src_r && kv_copy_zeros(src_r) &&
 		has_empty(src_r, copy->src - kv_reservation_base(src_r), copy->length))
 		return copy_runs(copy, src_r, dst_r);
-	res = touch(src_r, copy->src, copy->length);
+	res = kv_copy_touch(src_r, copy->src, copy->length);
 	if (res == CUDA_SUCCESS)
-		res = touch(dst_r, copy->dst, copy->length);
+		res = kv_copy_touch(dst_r, copy->dst, copy->length);
 	if (res == CUDA_SUCCESS)
 		res = kv_submit_settle();
 	if (res == CUDA_SUCCESS)
@@ -231,7 +237,7 @@ CUresult kv_copy_dtoa(const struct kv_way *way, PFN_cuMemcpyDtoA_v3020 real, CUa
 
 	if (!kv_submit_enter())
 		return real(dst, dst_offset, src, length);
-	res = touch(kv_core_find(kv_hooks.core, src), src, length);
+	res = kv_copy_touch(kv_core_find(kv_hooks.core, src), src, length);
 	if (res == CUDA_SUCCESS)
 		res = kv_submit_settle();
 	if (res == CUDA_SUCCESS)
@@ -247,7 +253,7 @@ CUresult kv_copy_atod(const struct kv_way *way, PFN_cuMemcpyAtoD_v3020 real, CUd
 
 	if (!kv_submit_enter())
 		return real(dst, src, src_offset, length);
-	res = touch(kv_core_find(kv_hooks.core, dst), dst, length);
+	res = kv_copy_touch(kv_core_find(kv_hooks.core, dst), dst, length);
 	if (res == CUDA_SUCCESS)
 		res = kv_submit_settle();
 	if (res == CUDA_SUCCESS)

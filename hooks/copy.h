@@ -58,6 +58,14 @@ CUresult kv_copy_linear(const struct kv_copy *copy);
 /* [inside] The same when the caller has entered the gate and leaves it. */
 CUresult kv_copy_inside(const struct kv_copy *copy);
 
+/*
+ * [inside] Backs [addr, addr+length), which begins in r; nothing if r is NULL. CUDA_SUCCESS: the
+ * driver may be called. A range that runs over the end is refused here, as the driver refuses one
+ * that runs over the end of an allocation: what it would do about one that runs into an address
+ * range without memory is not documented.
+ */
+CUresult kv_copy_touch(struct kv_reservation *r, uint64_t addr, uint64_t length);
+
 /* The zero page behind a reservation's device; 0 if there is none. */
 CUdeviceptr kv_copy_zeros(struct kv_reservation *r);
 /* True if [offset, offset+length) of r is EMPTY as a whole. */

@@ -104,10 +104,7 @@ static void scan_source(const struct kv_way *way, const struct box *box)
 
 static CUresult touch(const struct side *side)
 {
-	if (!side->r)
-		return CUDA_SUCCESS;
-	return kv_backed_result(
-		kv_touch(side->r, side->start - kv_reservation_base(side->r), side->span));
+	return kv_copy_touch(side->r, side->start, side->span);
 }
 
 static bool leak_captured(const struct kv_way *way, const struct box *box)

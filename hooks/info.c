@@ -34,7 +34,7 @@ CUresult kv_info(PFN_cuMemGetInfo_v3020 real, size_t *free_bytes, size_t *total)
 	res = real(&driver_free, &driver_total);
 	if (res != CUDA_SUCCESS)
 		return res;
-	if (!kv_hooks.config.report_raw_memory && !kv_core_is_idle(kv_hooks.core)) {
+	if (!kv_hooks.config.report_raw_memory) {
 		device = kv_device_current();
 		if (device)
 			driver_free = free_for_program(device, driver_free);

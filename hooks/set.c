@@ -109,8 +109,8 @@ CUresult kv_set_zero(const struct kv_way *way, CUdeviceptr dst, uint64_t length)
 	if (!r)
 		return issue(&set);
 	offset = dst - kv_reservation_base(r);
-	if (offset + length > kv_reservation_reserved(r))
-		return issue(&set); /* overruns the reservation: the driver refuses */
+	if (length > kv_reservation_reserved(r) - offset)
+		return CUDA_ERROR_INVALID_VALUE;
 	return zero_linear(&set, r, offset, length);
 }
 
@@ -128,13 +128,10 @@ static bool is_zero(const struct kv_set *set)
 	}
 }
 
-static CUresult touch_and_issue(
-	const struct kv_set *set, struct kv_reservation *r, uint64_t offset, uint64_t span)
+static CUresult touch_and_issue(const struct kv_set *set, struct kv_reservation *r, uint64_t span)
 {
-	CUresult res = CUDA_SUCCESS;
+	CUresult res = kv_copy_touch(r, set->dst, span);
 
-	if (r)
-		res = kv_backed_result(kv_touch(r, offset, span));
 	if (res == CUDA_SUCCESS)
 		res = kv_submit_settle();
 	return res == CUDA_SUCCESS ? issue(set) : res;
@@ -159,15 +156,15 @@ static CUresult set_inside(const struct kv_set *set)
 	/* What the driver will refuse, and what is not zero. */
 	if (!r || !is_zero(set) || set->dst % set->element || offset + span < offset ||
 		offset + span > kv_reservation_reserved(r))
-		return touch_and_issue(set, r, offset, span);
+		return touch_and_issue(set, r, span);
 	if (!set->is_2d)
 		return zero_linear(set, r, offset, span);
 	/* Rows with gaps between them: nothing to do, or an ordinary set. */
 	if (!kv_copy_is_empty(r, offset, span))
-		return touch_and_issue(set, r, offset, span);
+		return touch_and_issue(set, r, span);
 	res = kv_submit_settle();
 	if (res == CUDA_SUCCESS && !kv_copy_is_empty(r, offset, span))
-		return touch_and_issue(set, r, offset, span); /* static: whole now */
+		return touch_and_issue(set, r, span); /* static: whole now */
 	return res == CUDA_SUCCESS ? kv_stream_verdict(set->way.stream, set->way.per_thread) : res;
 }
 

@@ -6,6 +6,7 @@
 
 #include "hooks/call.h"
 #include "hooks/capture.h"
+#include "hooks/copy.h"
 #include "hooks/drain.h"
 
 /* ---- life ---- */
@@ -99,7 +100,7 @@ static CUresult touch_value(
 		kv_leak(r, KV_STATIC_GRAPH, by);
 		return CUDA_SUCCESS;
 	}
-	return kv_backed_result(kv_touch(r, addr - kv_reservation_base(r), size));
+	return kv_copy_touch(r, addr, size);
 }
 
 bool kv_stream_value(CUstream stream, bool per_thread, CUdeviceptr addr, uint64_t value,

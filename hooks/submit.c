@@ -207,8 +207,10 @@ bool kv_stream_captures(CUstream stream, bool per_thread)
 CUresult kv_stream_verdict(CUstream stream, bool per_thread)
 {
 	CUstreamCaptureStatus status;
+	CUresult res = KV_REAL(cuStreamIsCapturing)(stream_named(stream, per_thread), &status);
 
-	return KV_REAL(cuStreamIsCapturing)(stream_named(stream, per_thread), &status);
+	/* A driver that cannot tell is no reason to fail. */
+	return res == CUDA_ERROR_NOT_SUPPORTED ? CUDA_SUCCESS : res;
 }
 
 /* ---- errors ---- */
