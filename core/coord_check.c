@@ -10,6 +10,10 @@
 
 #define READ_TRIES 64
 
+/* Never to be moved: readers of every version find these where they are. */
+_Static_assert(offsetof(struct kv_coord_segment, layout) == 8, "the layout stays in its place");
+_Static_assert(offsetof(struct kv_coord_segment, mutex) == 128, "what precedes the mutex is fixed");
+
 static int wrong(int error, char *text, uint32_t size, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 

@@ -10,7 +10,7 @@ from shimtest import KVSHIM, KVSHIM_STAT, LIBRARY, NO_DRIVER, clean_env, lines, 
 
 PROBE, SIMGPU = sys.argv[5:7]
 MIB = 1024 * 1024
-SEGMENT_LAYOUT_AT = 8
+SEGMENT_LAYOUT_AT, SEGMENT_MUTEX_AT = 8, 128  # core/coord_shm.h; asserted in core/coord_check.c
 
 
 def has_driver():
@@ -100,8 +100,7 @@ def test_a_corrupt_segment(directory):
 
 def test_a_segment_with_garbage_in_its_mutex(directory):
     name, content = a_segment(directory)
-    at = content.index(b"\1\0\0\0", 160)  # "ready", in front of the mutex
-    content[at + 4:at + 44] = b"\x77" * 40
+    content[SEGMENT_MUTEX_AT:SEGMENT_MUTEX_AT + 40] = b"\x77" * 40
     put(name, content)
     is_unaffected(probe(directory), says=["inert", "mutex", "remove"])
 
