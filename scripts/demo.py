@@ -166,7 +166,7 @@ def watch(engine, counters):
 
 def demo(args, gpu, name, work):
     segments = work / "segments"
-    segments.mkdir()
+    segments.mkdir(parents=True)
     counters = Counters(str(pathlib.Path(args.build) / "shim/stat/kvshim-stat"), str(segments))
     engines = []
     try:
@@ -205,6 +205,19 @@ def compare(gpu, shimmed, plain, totals):
     return good
 
 
+def demo_with_a_front(args, gpu, name, work):
+    """The HTTP server if it can run here, else the program that drives libllama directly."""
+    if args.front:
+        return demo(args, gpu, name, work)
+    args.front = "node"
+    try:
+        return demo(args, gpu, name, work / "node")
+    except Skip as reason:
+        print(f"no HTTP server here ({reason}); driving libllama directly")
+    args.front = "c"
+    return demo(args, gpu, name, work / "c")
+
+
 def main():
     parser = argparse.ArgumentParser(prog="scripts/demo")
     parser.add_argument("--build", default="build")
@@ -227,7 +240,7 @@ def main():
         if args.keep:
             work.mkdir(parents=True)
         try:
-            good = demo(args, gpu, name, work)
+            good = demo_with_a_front(args, gpu, name, work)
         except Skip as reason:
             print(f"SKIP: {reason}")
             return 77
