@@ -13,6 +13,7 @@
 
 #include "core/page.h"
 #include "core/space.h"
+#include "core/poison.h"
 
 static bool needs_memory(const struct kv_page *page)
 {

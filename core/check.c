@@ -9,6 +9,7 @@
 #include "core/page.h"
 #include "core/reservation.h"
 #include "core/space.h"
+#include "core/poison.h"
 
 /* Sums over the reservations of one space. */
 struct sums {
@@ -26,7 +27,7 @@ struct check {
 	int result;
 };
 
-static int fail(struct check *check, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int fail(struct check *check, const char *format, ...) __attribute__((format(__printf__, 2, 3)));
 
 static int fail(struct check *check, const char *format, ...)
 {

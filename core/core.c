@@ -12,6 +12,7 @@
 #include "core/backing.h"
 #include "core/reservation.h"
 #include "core/space.h"
+#include "core/poison.h"
 
 /* Drains that may time out before a space is dropped without returning its memory to the driver. */
 #define DROP_TRIES 40
@@ -174,6 +175,11 @@ void kv_leak_all(struct kv_core *core, enum kv_static_reason reason, const char 
 	struct kv_reservation *r;
 	uint64_t base = 0;
 
+	/* All of them static and whole already, as at every launch but the first of such a kernel.
+	 */
+	if (atomic_load_explicit(&core->hot.lo, memory_order_relaxed) ==
+		atomic_load_explicit(&core->hot.hi, memory_order_relaxed))
+		return;
 	while ((r = kv_table_next(&core->table, base, &base)))
 		kv_leak(r, reason, by);
 }

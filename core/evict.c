@@ -12,6 +12,7 @@
 #include "core/page.h"
 #include "core/reservation.h"
 #include "core/space.h"
+#include "core/poison.h"
 
 /* Device bytes per chunk: bounds the host memory that is taken for pages that turn out to be zero.
  */

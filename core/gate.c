@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/poison.h"
+
 #define NSEC_PER_SEC 1000000000ull
 
 /* Keeps errno: this runs inside calls of the application. */

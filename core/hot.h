@@ -17,6 +17,9 @@
 
 #include "core/gate.h"
 
+struct kv_core;
+struct kv_reservation;
+
 struct kv_core_hot {
 	/* atomic: relaxed; who was given a reservation's address was given this count before it */
 	_Atomic uint32_t n_live;

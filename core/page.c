@@ -7,6 +7,7 @@
 #include <assert.h>
 
 #include "core/space.h"
+#include "core/poison.h"
 
 #define BIT(state) (1u << (state))
 

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "core/space.h"
+#include "core/poison.h"
 
 /* A decision is made from a reading of the driver; it is read again if pages changed meanwhile. */
 #define DECISION_TRIES 16

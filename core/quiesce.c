@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "core/space.h"
+#include "core/poison.h"
 
 #define DRAIN_TIMEOUT_NS 50000000ull
 /* Drains that may fail for another reason than time. */
@@ -63,8 +64,13 @@ int kv_quiesce_begin(struct kv_space *space, uint64_t *ret_start)
 
 void kv_quiesce_gate(struct kv_space *space, uint64_t *ret_start)
 {
-	while (begin(space, 0, ret_start) < 0)
+	const struct timespec pause = {.tv_nsec = PAUSE_MIN_NS};
+
+	/* Whoever is inside may wait for somebody who waits at the gate. */
+	while (begin(space, 0, ret_start) < 0) {
 		kv_gate_wait(&space->core->hot.gate);
+		nanosleep(&pause, NULL);
+	}
 }
 
 void kv_quiesce_end(struct kv_space *space, uint64_t start)
@@ -90,11 +96,12 @@ int kv_quiesce_patiently(struct kv_space *space, uint32_t max_timeouts, uint64_t
 			break;
 		if (error == -ETIMEDOUT && ++n_timeouts == max_timeouts)
 			break;
-		/* Not knowing whether the device is idle is no reason to take memory from under it. */
+		/* Not knowing whether the device is idle is no reason to take memory from under it.
+		 */
 		if (error != -ETIMEDOUT && ++n_errors == ERROR_TRIES)
 			break;
-		/* Those who wait at the gate get their turn before it closes again: what we wait for may
-		 * depend on them. */
+		/* Those who wait at the gate get their turn before it closes again: what we wait
+		 * for may depend on them. */
 		nanosleep(&pause, NULL);
 		if (pause.tv_nsec < PAUSE_MAX_NS)
 			pause.tv_nsec *= 2;

@@ -10,6 +10,7 @@
 
 #include "core/page.h"
 #include "core/space.h"
+#include "core/poison.h"
 
 /* ---- objects ---- */
 
@@ -287,7 +288,8 @@ int kv_reservation_free(struct kv_core *core, kv_gpu_addr addr)
 	error = kv_quiesce_patiently(space, 0, &start);
 	if (error == -EBUSY)
 		return error;
-	/* A device that cannot be asked whether it is idle keeps its memory; the books are closed. */
+	/* A device that cannot be asked whether it is idle keeps its memory; the books are closed.
+	 */
 	if (error < 0)
 		kv_quiesce_gate(space, &start);
 	/* Freed by somebody else while we waited? */

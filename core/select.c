@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "core/poison.h"
+
 #define MIB (1ull << 20)
 
 /* ---- lists ---- */

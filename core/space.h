@@ -155,7 +155,7 @@ int kv_quiesce_patiently(struct kv_space *space, uint32_t max_timeouts, uint64_t
 void kv_space_publish(struct kv_space *space);
 /* One line for the operator, if somebody listens. No lock may be held. */
 void kv_core_log(struct kv_core *core, int level, const char *topic, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+	__attribute__((format(__printf__, 4, 5)));
 
 /* ---- gpu_ops, counted ---- */
 

@@ -8,6 +8,7 @@
 
 #include "core/reservation.h"
 #include "core/space.h"
+#include "core/poison.h"
 
 #define SCORE_BIAS 1000
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "core/space.h"
+#include "core/poison.h"
 
 struct kv_slab {
 	struct kv_slab *next;

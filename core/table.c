@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "core/reservation.h"
+#include "core/poison.h"
 
 /* A writer shifts at most KV_TABLE_ROWS rows, some microseconds; a reader that has tried this often
  * has met a writer that lost its processor and had better sleep on its lock. */

@@ -9,6 +9,7 @@
 #include "core/page.h"
 #include "core/reservation.h"
 #include "core/space.h"
+#include "core/poison.h"
 
 /* [offset, offset + length) clipped to r; false if nothing is left. */
 static bool clip(struct kv_reservation *r, uint64_t *offset, uint64_t *length)
@@ -65,16 +66,22 @@ int kv_touch(struct kv_reservation *r, uint64_t offset, uint64_t length)
 void kv_run_at(struct kv_reservation *r, uint64_t offset, uint64_t end, struct kv_run *ret_run)
 {
 	uint64_t size = kv_reservation_reserved(r), page, at;
-	bool empty;
+	bool empty = false;
 
-	if (end > size)
+	/* Beyond the end it is for the driver to say what is wrong. */
+	if (end > size && offset < size)
 		end = size;
+	at = end;
 	kv_lock_take(&r->lock);
 	page = offset / r->page_size;
-	empty = page < r->n_pages && r->pages[page].state == KV_PAGE_EMPTY;
-	at = (page + 1) * r->page_size;
-	while (at < end && (r->pages[at / r->page_size].state == KV_PAGE_EMPTY) == empty)
-		at += r->page_size;
+	if (page < r->n_pages) {
+		empty = r->pages[page].state == KV_PAGE_EMPTY;
+		for (page++; page < r->n_pages && page * r->page_size < end; page++) {
+			if ((r->pages[page].state == KV_PAGE_EMPTY) != empty)
+				break;
+		}
+		at = page * r->page_size;
+	}
 	kv_lock_drop(&r->lock);
 	ret_run->offset = offset;
 	ret_run->length = (at < end ? at : end) - offset;
@@ -97,7 +104,8 @@ int kv_zero(struct kv_reservation *r, uint64_t offset, uint64_t length)
 
 	if (is_quiet(r) || !clip(r, &offset, &length))
 		return 0;
-	/* Before copies are dropped: if the submission is to fail for want of memory, then without loss. */
+	/* Before copies are dropped: if the submission is to fail for want of memory, then without
+	 * loss. */
 	error = kv_settle(kv_reservation_space_of(r)->core);
 	if (error < 0)
 		return error;

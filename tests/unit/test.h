@@ -23,7 +23,7 @@
 #define EXPECT(call, value) \
 	do { \
 		long long got_ = (call), want_ = (value); \
-		cr_assert(got_ == want_, #call " is %lld, not %lld", got_, want_); \
+		cr_assert(got_ == want_, "%s is %lld, not %lld", #call, got_, want_); \
 	} while (0)
 
 /* Core is consistent and no rule of the device was broken. */

@@ -349,3 +349,41 @@ Test(core, tells_the_operator_when_a_reservation_turns_static)
 	kv_core_free(core);
 	EXPECT(fake_gpu_free(gpu), 0);
 }
+
+Test(space, two_devices_keep_their_books_apart)
+{
+	struct fixture f;
+	struct fake_gpu *gpu = fake_gpu_new(2 * P, 20 * P, true);
+	struct kv_space *space;
+	struct kv_reservation *r;
+	struct kv_process_stats stats;
+	struct buffer b;
+	kv_gpu_addr base;
+
+	fixture_open(&f, (struct fixture_options){.device_pages = 10});
+	EXPECT(kv_space_new(f.core, &fake_gpu_ops, gpu, 2 * P, NULL, &space), 0);
+	/* A real driver has one address space for all; here the second begins above the first. */
+	EXPECT(fake_gpu_ops.range_reserve(gpu, 1ull << 30, P * 2, &base), 0);
+	EXPECT(buffer_new(&f, 10 * P, &b), 0);
+	EXPECT(kv_reservation_new(space, 20 * P, NULL, 0, &r), 0);
+	EXPECT(kv_reservation_page_size(r), 2 * P);
+	EXPECT(app_write(&f, &b, 0, 10 * P, 1), 0);
+	kv_leak(r, KV_STATIC_OPTION, "test");
+	EXPECT(app_wild_write(&f, &b, 0, P, 1), 0); /* settles the other device as well */
+	EXPECT(kv_reservation_is_whole(r), true);
+	EXPECT(fake_gpu_device_used(gpu), 20 * P);
+	EXPECT_SANE(&f);
+	EXPECT(kv_evict(f.space, UINT64_MAX, NULL), 0);
+	EXPECT(fake_gpu_device_used(f.gpu), 0);
+	EXPECT(fake_gpu_device_used(gpu), 20 * P);
+	EXPECT(kv_evict_all(f.core), 0);
+	EXPECT(fake_gpu_device_used(gpu), 0);
+	kv_space_drop(space, 1);
+	kv_space_stats(space, &stats);
+	EXPECT(stats.n_reservations, 0);
+	EXPECT(app_read(&f, &b, 0, 10 * P), 0);
+	EXPECT(buffer_free(&f, &b), 0);
+	EXPECT(fake_gpu_n_breaches(gpu), 0);
+	CLOSE(&f);
+	EXPECT(fake_gpu_free(gpu), 1); /* the gap */
+}

@@ -126,6 +126,8 @@ Test(run, tells_empty_pages_from_others_and_stops_at_the_end)
 	cr_assert(!run.empty && run.length == 4);
 	kv_run_at(b.r, 4 * P, UINT64_MAX, &run);
 	cr_assert(run.empty && run.length == 4 * P);
+	kv_run_at(b.r, 9 * P, 10 * P, &run); /* outside: left to the driver */
+	cr_assert(!run.empty && run.length == P);
 	EXPECT(buffer_free(&f, &b), 0);
 	CLOSE(&f);
 }

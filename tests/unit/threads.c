@@ -72,7 +72,7 @@ static void *gate_body(void *arg)
 	struct worker *w = arg;
 	uint32_t slot = kv_gate_slot_new(&gate);
 
-	for (int i = 0; i < 4000; i++) {
+	for (int i = 0; i < 20000; i++) {
 		if (w->number < 2 && next(w, 8) == 0) {
 			int error = kv_gate_close(&gate, next(w, 2) ? 0 : 1000000000);
 
@@ -117,7 +117,7 @@ static void *table_body(void *arg)
 	struct worker *w = arg;
 	struct buffer mine[8] = {0};
 
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < 1000; i++) {
 		struct buffer *b = &mine[next(w, 8)];
 		struct kv_reservation *hit = NULL;
 
@@ -208,7 +208,7 @@ static void *submit_body(void *arg)
 	struct buffer b;
 
 	expect(buffer_new(f, 20 * P, &b), "new");
-	for (int i = 0; i < 400; i++) {
+	for (int i = 0; i < 2000; i++) {
 		uint64_t offset = next(w, 20 * P), size = 1 + next(w, (uint32_t)(20 * P - offset));
 		uint8_t value = (uint8_t)(1 + next(w, 255));
 
@@ -233,7 +233,7 @@ static void *submit_body(void *arg)
 			expect(app_read(f, w->shared, own, 4 * P), "read shared");
 			break;
 		case 7:
-			if (i > 200)
+			if (i > 1000)
 				kv_leak(w->shared->r, KV_STATIC_KERNEL, "some_kernel");
 			expect(app_wild_write(f, &b, 0, 0, 0), "settle");
 			break;
