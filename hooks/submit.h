@@ -23,15 +23,15 @@
 /* Thread-local, initial-exec: no allocation, no call at access. */
 struct kv_thread {
 	uint32_t slot_plus_1; /* gate slot; 0: none yet */
-	uint32_t depth;       /* > 0: inside a hook or a call of our own: hooks pass straight through */
-	uint32_t own_depth;   /* > 0: inside kv_own_begin(): capture mode is relaxed already */
+	uint32_t depth; /* > 0: inside a hook or a call of our own: hooks pass straight through */
+	uint32_t own_depth; /* > 0: inside kv_own_begin(): capture mode is relaxed already */
 };
 extern __thread struct kv_thread kv_thread __attribute__((tls_model("initial-exec")));
 
 struct kv_hooks_state {
-	_Atomic int mode;          /* enum kv_hooks_mode; atomic: release after core is set */
-	struct kv_core *core;      /* immutable once mode is ACTIVE */
-	struct kv_hooks_config config; /* immutable once mode is ACTIVE */
+	_Atomic int mode;               /* enum kv_hooks_mode; atomic: release after core is set */
+	struct kv_core *core;           /* immutable once mode is ACTIVE */
+	struct kv_hooks_config config;  /* immutable once mode is ACTIVE */
 	_Atomic uint32_t captures_open; /* atomic: relaxed; stream captures begun and not ended */
 };
 extern struct kv_hooks_state kv_hooks;
@@ -41,8 +41,9 @@ void kv_hooks_prepare(void);
 
 /* [hot] Enters the gate. False: call the driver directly and do not leave. */
 bool kv_submit_enter(void);
-/* The same for calls that queue nothing but must not overlap a drain (a stream is destroyed): enters the
- * gate also when there is no reservation, and never evicts first. False: not active, or inside. */
+/* The same for calls that queue nothing but must not overlap a drain (a stream is destroyed):
+ * enters the gate also when there is no reservation, and never evicts first. False: not active, or
+ * inside. */
 bool kv_submit_enter_quiet(void);
 /* kv_settle(), converted. */
 CUresult kv_submit_settle(void);
@@ -56,13 +57,14 @@ struct kv_own_call {
 void kv_own_begin(struct kv_own_call *call);
 void kv_own_end(struct kv_own_call *call);
 
-/* The one place where errno and CUresult meet. 0 <-> CUDA_SUCCESS, -ENOMEM <-> OUT_OF_MEMORY, ... */
+/* The one place where errno and CUresult meet. 0 <-> CUDA_SUCCESS, -ENOMEM <-> OUT_OF_MEMORY, ...
+ */
 CUresult kv_result_of(int error);
 int kv_errno_of(CUresult result);
 
 /*
- * Is this stream capturing? Zero driver calls while no capture is open in the process. per_thread: the
- * entry point was a _ptsz or _ptds variant (stream 0 is then the per-thread stream).
+ * Is this stream capturing? Zero driver calls while no capture is open in the process. per_thread:
+ * the entry point was a _ptsz or _ptds variant (stream 0 is then the per-thread stream).
  */
 bool kv_stream_captures(CUstream stream, bool per_thread);
 

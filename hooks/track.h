@@ -12,25 +12,27 @@
 struct kv_space;
 
 enum kv_track_kind {
-	KV_TRACK_NATIVE = 1,  /* cuMemAlloc and friends, stream-ordered and pool allocations */
-	KV_TRACK_HANDLE = 2,  /* cuMemCreate by the engine; addr is the handle */
-	KV_TRACK_PINNED = 3,  /* cuMemHostAlloc, cuMemAllocHost */
+	KV_TRACK_NATIVE = 1, /* cuMemAlloc and friends, stream-ordered and pool allocations */
+	KV_TRACK_HANDLE = 2, /* cuMemCreate by the engine; addr is the handle */
+	KV_TRACK_PINNED = 3, /* cuMemHostAlloc, cuMemAllocHost */
 	KV_TRACK_REGISTERED = 4,
 	KV_TRACK_MANAGED = 5,
 };
 
-/* Remembers; duplicates replace. Never fails visibly: if there is no memory, accounting is short. */
+/* Remembers; duplicates replace. Never fails visibly: if there is no memory, accounting is short.
+ */
 void kv_track_add(enum kv_track_kind kind, uint64_t addr, uint64_t size, struct kv_space *space);
-/* Forgets the range that starts at addr. Returns its size, 0 if unknown; corrects the statistics. */
+/* Forgets the range that starts at addr. Returns its size, 0 if unknown; corrects the statistics.
+ */
 uint64_t kv_track_remove(enum kv_track_kind kind, uint64_t addr);
 /* The context or device is gone, and its native allocations with it. */
 void kv_track_forget(struct kv_space *space);
 /* The native allocation that contains addr. */
-bool kv_track_find(uint64_t addr, enum kv_track_kind *ret_kind, uint64_t *ret_base,
-		   uint64_t *ret_size);
+bool kv_track_find(
+	uint64_t addr, enum kv_track_kind *ret_kind, uint64_t *ret_base, uint64_t *ret_size);
 
-/* [hot] True if word lies in host memory that the GPU can read. Lock-free; two compares when no such
- * range is near. */
+/* [hot] True if word lies in host memory that the GPU can read. Lock-free; two compares when no
+ * such range is near. */
 bool kv_track_is_host_visible(uint64_t word);
 /* [hot] The span of all of it; equal if there is none. */
 void kv_track_host_bounds(uint64_t *ret_low, uint64_t *ret_high);

@@ -123,7 +123,7 @@ static void first_context_goes(void)
 	CHECK(byte == 2);
 	OK(cuMemcpyDtoH(
 		&byte, b + 4 * MIB, 1)); /* out of nothing: a zero page of the second context */
-	CHECK(byte == 0);
+	CHECK(byte == 0 || !shimmed());  /* native memory holds what it held before */
 	OK(cuCtxDestroy(second));
 	OK(cuCtxSetCurrent(primary));
 	if (shimmed())

@@ -46,6 +46,7 @@ static void peer_access(void)
 
 	OK(cuMemsetD8(a, 5, PAGE));
 	OK(cuMemsetD8(a + 6 * MIB, 6, 2 * PAGE));
+	OK(cuCtxSynchronize()); /* sets of device memory return before they are done */
 	OK(cuCtxSetCurrent(ctx[1]));
 	OK(cuCtxEnablePeerAccess(ctx[0], 0));
 	OK(cuMemsetD8(a + 1, 7, 1));
