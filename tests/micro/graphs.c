@@ -15,6 +15,13 @@
 static CUstream stream, other;
 static CUdeviceptr native;
 
+/* Non-blocking streams do not wait for the default stream, where sets run: so wait here. */
+static void set(CUdeviceptr address, unsigned char value, size_t size)
+{
+	MUST(cuMemsetD8_v2, address, value, size);
+	MUST(cuCtxSynchronize);
+}
+
 /* With the eviction thread of the test options: everything has been taken away once more since now.
  */
 static void wait_for_eviction(CUdeviceptr r, const char *when)
@@ -35,8 +42,9 @@ static CUgraph captured_fill(CUdeviceptr r, uint32_t value, CUstreamCaptureMode 
 	micro_launch(micro_kernel("micro_fill"), N, stream, PARAMS(&r, &n, &value));
 	/* Other streams go on. */
 	micro_launch(micro_kernel("micro_fill"), N, other, PARAMS(&native, &n, &none));
-	MUST(cuStreamSynchronize, other);
 	MUST(cuStreamEndCapture, stream, &graph);
+	MUST(cuStreamSynchronize,
+		other); /* not while the capture is open: strict modes forbid it */
 	return graph;
 }
 
@@ -46,7 +54,7 @@ static void captured(CUstreamCaptureMode mode)
 	CUgraph graph;
 	CUgraphExec exec;
 
-	MUST(cuMemsetD8_v2, r, 0x7f, 4 * N);
+	set(r, 0x7f, 4 * N);
 	graph = captured_fill(r, 1234, mode);
 	micro_check(
 		micro_holds(r, N, 0x7f7f7f7f), "a captured launch has run nothing (mode %d)", mode);
@@ -57,7 +65,7 @@ static void captured(CUstreamCaptureMode mode)
 	MUST(cuGraphLaunch, exec, stream);
 	MUST(cuStreamSynchronize, stream);
 	micro_check(micro_holds(r, N, 1234), "the graph's exec runs after the graph is destroyed");
-	MUST(cuMemsetD8_v2, r, 0x7f, 4 * N);
+	set(r, 0x7f, 4 * N);
 	wait_for_eviction(r, "between two launches");
 	MUST(cuGraphLaunch, exec, stream);
 	MUST(cuStreamSynchronize, stream);
@@ -78,14 +86,15 @@ static void explicit_nodes(void)
 		.blockDimY = 1,
 		.blockDimZ = 1,
 		.kernelParams = PARAMS(&b, &a, &n)};
-	CUDA_MEMSET_NODE_PARAMS_v1 set = {
+	CUDA_MEMSET_NODE_PARAMS_v1 sixes = {
 		.dst = a, .value = 0x66, .elementSize = 1, .width = 4 * N, .height = 1};
 	CUgraphNode set_node, kernel_node;
 	CUgraphExec exec;
 	CUgraph graph;
 
+	set(a, 0x7f, 4 * N);
 	MUST(cuGraphCreate, &graph, 0);
-	MUST(cuGraphAddMemsetNode, &set_node, graph, NULL, 0, &set, cu.context);
+	MUST(cuGraphAddMemsetNode, &set_node, graph, NULL, 0, &sixes, cu.context);
 	micro_expect_static(a, KV_STATIC_GRAPH, "cuGraphAddMemsetNode");
 	MUST(cuGraphAddKernelNode_v2, &kernel_node, graph, &set_node, 1, &kernel);
 	micro_expect_static(b, KV_STATIC_GRAPH, "micro_copy");
@@ -117,7 +126,7 @@ static void left_open(void)
 	uint32_t n = N, value = 9;
 	CUstream lost;
 
-	MUST(cuMemsetD8_v2, r, 0x01, SIZE);
+	set(r, 0x01, SIZE);
 	MUST(cuStreamCreate, &lost, CU_STREAM_NON_BLOCKING);
 	MUST(cuStreamBeginCapture_v2, lost, CU_STREAM_CAPTURE_MODE_RELAXED);
 	for (int i = 0; i < 50; i++)
