@@ -11,8 +11,9 @@ LIBRARY = os.path.join(os.path.dirname(KVSHIM), "libkvshim.so")
 
 def clean_env(**more):
     """The environment without anything of ours in it."""
+    # meson puts the software GPU on LD_LIBRARY_PATH for whatever depends on it
     env = {k: v for k, v in os.environ.items()
-           if not k.startswith(("KVSHIM", "SIMGPU")) and k != "LD_PRELOAD"}
+           if not k.startswith(("KVSHIM", "SIMGPU")) and k not in ("LD_PRELOAD", "LD_LIBRARY_PATH")}
     env.update(more)
     return env
 

@@ -14,11 +14,7 @@ SEGMENT_LAYOUT_AT, SEGMENT_MUTEX_AT = 8, 128  # core/coord_shm.h; asserted in co
 
 
 def has_driver():
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
+    return run(sys.executable, "-c", "import ctypes; ctypes.CDLL('libcuda.so.1')").returncode == 0
 
 
 def probe(directory, *args, env=None, shim=True, driver=SIMGPU, **more):
