@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shadow.h - index shadows: what small uploads left in device memory, remembered by destination.
+ *
+ * A shadow is not a proof. It holds for engines whose contract is that an index array is read by
+ * its kernels before anything else is put in its place; so it may be consumed once per destination
+ * plane and upload, and dies as soon as something else is seen to write there, or when an unknown
+ * kernel gets a pointer into it.
+ *
+ * Memory is bounded: a number of shadows and a number of bytes, fixed when the table is made; the
+ * oldest go first, counted. All operations are O(log n) in the number of shadows (plus what they
+ * remove and copy). Only uploads and copies allocate, and only where the bytes of an earlier upload
+ * cannot be reused.
+ *
+ * Not thread-safe: the user of a table guards it.
+ */
+#ifndef KV_RULES_SHADOW_H
+#define KV_RULES_SHADOW_H
+
+#include <stdint.h>
+
+struct kv_shadows;
+
+struct kv_shadows_config {
+	uint32_t n_shadows;    /* at most; 1..65535 */
+	uint32_t upload_bytes; /* larger uploads are not remembered */
+	uint64_t total_bytes;  /* of remembered content */
+	uint32_t n_consumed;   /* remembered (upload, plane) pairs; rounded up to a power of two */
+};
+
+/* Counters; all only rise, but n and bytes. */
+struct kv_shadows_stats {
+	uint32_t n;
+	uint64_t bytes;
+	uint64_t uploads, copies; /* that made a shadow */
+	uint64_t too_large;       /* uploads above upload_bytes */
+	uint64_t dropped;         /* gone for want of room */
+	uint64_t killed;          /* gone because something else wrote or pointed there */
+	uint64_t consumed,
+		refused; /* refused: there was a shadow, but it had been consumed already */
+};
+
+/* -EINVAL: a limit is zero or too large. -ENOMEM. */
+int kv_shadows_new(const struct kv_shadows_config *config, struct kv_shadows **ret_shadows);
+void kv_shadows_free(struct kv_shadows *s);
+
+/*
+ * length bytes went from host memory to dst, executed in program order (never for a captured
+ * upload). What was remembered about any of these bytes is forgotten; if the upload is small enough
+ * its content is copied now. Running out of memory only loses the shadow.
+ */
+void kv_shadows_upload(struct kv_shadows *s, uint64_t dst, const void *host, uint64_t length);
+/*
+ * length bytes went from src to dst on the device. If all of src is remembered, dst is from now on
+ * (as an upload of its own: the planes that consumed src have not consumed dst); else dst is
+ * forgotten.
+ */
+void kv_shadows_copy(struct kv_shadows *s, uint64_t dst, uint64_t src, uint64_t length);
+/* [addr, addr + length) was or may be written by something else. */
+void kv_shadows_kill(struct kv_shadows *s, uint64_t addr, uint64_t length);
+/* An unknown kernel got this address. [hot] */
+void kv_shadows_point(struct kv_shadows *s, uint64_t addr);
+/* Everything: an unknown kernel could have written anywhere. */
+void kv_shadows_clear(struct kv_shadows *s);
+
+/*
+ * [hot] The content of [addr, addr + length), for one use by the plane at this address; valid until
+ * the table is changed. NULL: not remembered, consumed by this plane already, or the consumption
+ * cannot be remembered.
+ */
+const void *kv_shadows_consume(
+	struct kv_shadows *s, uint64_t addr, uint64_t length, uint64_t plane);
+
+/*
+ * The serial number of the upload that the first byte at addr came from, 0 if none is remembered.
+ * Two equal numbers for equal addresses mean equal content.
+ */
+uint64_t kv_shadows_serial(const struct kv_shadows *s, uint64_t addr);
+
+void kv_shadows_stats(const struct kv_shadows *s, struct kv_shadows_stats *ret_stats);
+/* Walks everything. 0, or -EPROTO if the table is not what it should be (tests, debug builds). */
+int kv_shadows_check(const struct kv_shadows *s);
+
+#endif
