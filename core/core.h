@@ -182,6 +182,8 @@ void kv_zero_done(struct kv_reservation *r, uint64_t offset, uint64_t length);
  * P7, leaked: the reservation is static from now on: whole before every later submission. Backs
  * nothing by itself: kv_settle() does, at the next submission (a capture is none). by: kernel or
  * entry point, copied. The first reason wins. May be called inside or outside.
+ * KV_STATIC_EXPORT also pins, whatever the first reason was: from then on its memory is never
+ * taken away, since others than this process's kernels know it.
  */
 void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char *by);
 void kv_leak_all(struct kv_core *core, enum kv_static_reason reason, const char *by);

@@ -228,6 +228,8 @@ static void sweep_reservation(struct sweep *sweep, struct kv_reservation *r)
 	kv_reservation_lock(r);
 	if (kv_reservation_space_of(r) != sweep->space || !kv_reservation_is_live(r))
 		goto out;
+	if (r->pinned)
+		goto out; /* another process or a network card would go on using the old memory */
 	if (r->big) {
 		/* One mapping: it goes whole. It is static, so nothing of it is forgotten. */
 		if (!sweep->forgotten && !sweep->verify &&

@@ -95,6 +95,7 @@ static void describe(struct kv_reservation *r, struct kv_space *space, kv_gpu_ad
 	atomic_store_explicit(&r->reserved, r->n_pages * space->page_size, memory_order_relaxed);
 	atomic_store_explicit(&r->static_reason, KV_STATIC_NO, memory_order_release);
 	atomic_store_explicit(&r->quiet, false, memory_order_release);
+	r->pinned = false;
 	r->page_size = space->page_size;
 	memset(r->n_in_state, 0, sizeof(r->n_in_state));
 	r->n_in_state[KV_PAGE_EMPTY] = r->n_pages;

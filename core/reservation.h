@@ -52,6 +52,7 @@ struct kv_reservation {
 
 	_Atomic uint32_t static_reason; /* atomic: release under lock, acquire */
 	_Atomic bool quiet;             /* atomic: release under lock, acquire; static and whole */
+	bool pinned; /* guarded by lock; exported: others know its memory, which must stay */
 
 	struct kv_lock lock; /* KV_RANK_RESERVATION; guards everything below */
 	struct kv_page *pages;

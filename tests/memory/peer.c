@@ -80,6 +80,37 @@ static void one_goes(void)
 	OK(cuMemFree(a));
 }
 
+/* The same memory at another address, as another process would map it. */
+static void handed_out(void)
+{
+	CUdeviceptr a = reserve_on(0), alias = 0;
+	CUmemGenericAllocationHandle handle;
+	CUmemAccessDesc access = {
+		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = device[0]},
+		.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
+	};
+	uint8_t byte = 0;
+
+	OK(cuMemRetainAllocationHandle(&handle, (void *)(a + 6 * MIB)));
+	OK(cuMemAddressReserve(&alias, PAGE, 0, 0, 0));
+	/* A device of one big handle may not be mapped in part: then there is nothing to see here.
+	 */
+	if (cuMemMap(alias, PAGE, 0, handle, 0) == CUDA_SUCCESS) {
+		OK(cuMemSetAccess(alias, PAGE, &access, 1));
+		for (uint8_t i = 1; i < 10; i++) {
+			OK(cuMemsetD8(a, i, BIG));
+			OK(cuMemcpyDtoH(&byte, alias, 1));
+			CHECK(byte == i);
+		}
+		OK(cuMemUnmap(alias, PAGE));
+	} else {
+		forget_reports();
+	}
+	OK(cuMemAddressFree(alias, PAGE));
+	OK(cuMemRelease(handle));
+	OK(cuMemFree(a));
+}
+
 int main(void)
 {
 	int n = 0;
@@ -97,6 +128,7 @@ int main(void)
 	OK(cuDevicePrimaryCtxRetain(&ctx[1], device[1]));
 	says("copies between devices carry content and leave out nothing", peer_copies);
 	says("a peer sees pages mapped before and after it was let in", peer_access);
+	says("memory that was handed out stays where it is", handed_out);
 	says("a context of one device takes nothing of the other", one_goes);
 	for (int i = 0; i < 2; i++)
 		OK(cuDevicePrimaryCtxRelease(device[i]));
