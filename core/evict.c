@@ -24,16 +24,19 @@ struct sweep {
 	uint64_t wanted;   /* device bytes still to be released; saturates at 0 */
 	uint64_t released; /* device bytes */
 	bool forgotten;    /* take only pages whose content is known not to matter */
-	bool verify;       /* read TRANSIENT pages, take those that are zero; keep no copies */
+	bool verify;       /* read MAYBE_ZERO pages, take those that are zero; keep no copies */
 	bool keep;         /* released handles become spares */
 	int error;         /* the first one */
 };
 
-/* True if the page's content is zero, or will never be read: it may go without a copy. */
+/* Marks of pages that are probably zero. A fill that was submitted last need not have run last: a
+ * write held back by a host function comes after it. So the pages are read before they go. */
+#define MAYBE_ZERO (KV_PAGE_ZERO | KV_PAGE_TRANSIENT)
+
+/* True if the page's content will never be read: it may go without a look. */
 static bool is_forgotten(const struct kv_page *page)
 {
-	return (page->flags & KV_PAGE_ZERO) ||
-	       ((page->flags & KV_PAGE_TRANSIENT) && (page->flags & KV_PAGE_DEAD));
+	return (page->flags & KV_PAGE_TRANSIENT) && (page->flags & KV_PAGE_DEAD);
 }
 
 static bool is_wanted(const struct sweep *sweep, const struct kv_page *page)
@@ -41,13 +44,13 @@ static bool is_wanted(const struct sweep *sweep, const struct kv_page *page)
 	/* SPILLED pages cost no device memory; they go only when they cost nothing to lose. */
 	if (page->state == KV_PAGE_SPILLED)
 		return (sweep->forgotten && is_forgotten(page)) ||
-		       (sweep->verify && (page->flags & KV_PAGE_TRANSIENT));
+		       (sweep->verify && (page->flags & MAYBE_ZERO));
 	if (page->state != KV_PAGE_BACKED)
 		return false;
 	if (sweep->forgotten)
 		return is_forgotten(page);
 	if (sweep->verify)
-		return page->flags & KV_PAGE_TRANSIENT;
+		return page->flags & MAYBE_ZERO;
 	return true;
 }
 
@@ -303,11 +306,14 @@ int kv_evict(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes)
 	error = begin(&sweep, &start);
 	if (error < 0)
 		return error;
-	/* The cheapest first: what needs no copy, then what need not come back before the next
-	 * submission, then the rest. */
+	/* The cheapest first: what nobody reads, what is zero, what need not come back before the
+	 * next submission, then the rest. */
 	sweep.forgotten = true;
 	sweep_space(&sweep, 0);
 	sweep.forgotten = false;
+	sweep.verify = true;
+	sweep_space(&sweep, 0);
+	sweep.verify = false;
 	sweep_space(&sweep, 0);
 	sweep_space(&sweep, 1);
 	return sweep_end(&sweep, start, ret_bytes);
@@ -343,7 +349,7 @@ static bool has_marks(struct kv_space *space)
 			continue;
 		kv_lock_take(&r->lock);
 		for (uint64_t i = 0; i < r->n_pages && !found; i++)
-			found = r->pages[i].flags & (KV_PAGE_ZERO | KV_PAGE_TRANSIENT);
+			found = r->pages[i].flags & MAYBE_ZERO;
 		kv_lock_drop(&r->lock);
 	}
 	return found;

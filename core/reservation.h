@@ -17,7 +17,7 @@
 
 /* struct kv_page.flags */
 enum {
-	KV_PAGE_ZERO = 1 << 0, /* mapped, and known to read as zero (P2) */
+	KV_PAGE_ZERO = 1 << 0, /* mapped, last filled with zero (P2); read before it goes */
 	KV_PAGE_ZEROING =
 		1 << 1, /* a zero fill is being submitted; untouched since it was announced */
 	KV_PAGE_TRANSIENT = 1 << 2, /* was zero before a transient touch, untouched since (P7) */

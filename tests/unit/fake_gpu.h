@@ -45,7 +45,7 @@ struct fake_gpu;
 
 extern const struct kv_gpu_ops fake_gpu_ops;
 
-/* content: false: memory is accounted, not allocated; zero and copies do nothing. */
+/* content: false: memory is accounted, not allocated, and reads as zero. */
 struct fake_gpu *fake_gpu_new(uint64_t granularity, uint64_t device_bytes, bool content);
 /* Frees all. Returns the number of ranges, handles and host allocations that were left over. */
 uint32_t fake_gpu_free(struct fake_gpu *gpu);

@@ -119,10 +119,15 @@ int fake_flush(void *ctx)
 
 	if (error < 0)
 		return fake_end(gpu, error);
-	for (uint32_t i = 0; i < gpu->n_queued && gpu->content; i++) {
+	for (uint32_t i = 0; i < gpu->n_queued; i++) {
 		struct operation *op = &gpu->queue[i];
 		struct range *r = fake_range_at(gpu, op->addr, op->size);
 
+		if (!gpu->content) {
+			if (op->kind == FAKE_COPY_OUT)
+				memset(op->host, 0, op->size);
+			continue;
+		}
 		copy_granules(gpu, r, op->addr, op->size,
 			op->kind == FAKE_COPY_OUT ? op->host : NULL,
 			op->kind == FAKE_COPY_IN ? op->host : NULL);
