@@ -55,7 +55,7 @@ static enum kv_hooks_mode set_up(void)
 {
 	int err;
 
-	if (kv_real_load() < 0)
+	if (kv_real_load() < 0)        /* done already, or in vain */
 		return KV_HOOKS_INERT; /* no libcuda: nobody can have called us for long */
 	if (kv_embed_setup(&kv_hooks.config) < 0)
 		return KV_HOOKS_INERT; /* the embedder has said why */
@@ -75,23 +75,26 @@ static enum kv_hooks_mode set_up(void)
 
 void kv_hooks_prepare(void)
 {
-	enum kv_hooks_mode mode;
+	enum kv_hooks_mode mode = KV_HOOKS_UNREADY;
 
 	/* depth: set-up loads libcuda, whose constructors may look here. */
 	if (atomic_load_explicit(&kv_hooks.mode, memory_order_acquire) != KV_HOOKS_UNREADY ||
 		kv_thread.depth)
 		return;
+	kv_thread.depth++;
+	/* The loader is asked before the mutex is taken, and again after it: a thread that runs a
+	 * library's constructor holds the loader's lock and may be waiting for the mutex. */
+	kv_real_load();
 	pthread_mutex_lock(&setup_mutex);
 	if (atomic_load_explicit(&kv_hooks.mode, memory_order_relaxed) == KV_HOOKS_UNREADY) {
-		kv_thread.depth++;
 		mode = set_up();
 		/* release: partner is every acquire load of mode; config and core are set. */
 		atomic_store_explicit(&kv_hooks.mode, mode, memory_order_release);
-		if (mode == KV_HOOKS_ACTIVE)
-			kv_slots_rewrite();
-		kv_thread.depth--;
 	}
 	pthread_mutex_unlock(&setup_mutex);
+	if (mode == KV_HOOKS_ACTIVE)
+		kv_slots_rewrite();
+	kv_thread.depth--;
 }
 
 enum kv_hooks_mode kv_hooks_mode(void)

@@ -5,6 +5,7 @@
  * relocation.
  */
 #include <dlfcn.h>
+#include <stdlib.h>
 
 #include "lookup.h"
 
@@ -30,4 +31,11 @@ EXPORT void *deep_alloc_address(void)
 EXPORT void *deep_default(const char *symbol)
 {
 	return dlsym(RTLD_DEFAULT, symbol);
+}
+
+/* A library may initialise the driver while the loader has its lock. */
+__attribute__((constructor)) static void initialise(void)
+{
+	if (getenv("DEEP_INIT"))
+		cuInit(0);
 }

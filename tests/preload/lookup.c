@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "lookup.h"
 #include "truth.h"
@@ -271,6 +273,40 @@ static void concurrently(int argc, char **argv)
 		CHECK(pthread_join(threads[i], &result) == 0 && !result);
 }
 
+/* The first call of the driver comes out of a constructor and out of another thread at once:
+ * neither waits for the other for ever. Each race in a process of its own. */
+static void *open_once(void *path)
+{
+	return dlopen(path, RTLD_NOW) ? NULL : (void *)1;
+}
+
+static void race(char *path)
+{
+	void *libcuda = open_driver("libcuda.so.1"), *result;
+	CUresult (*init)(unsigned int) = (CUresult(*)(unsigned int))dlsym(libcuda, "cuInit");
+	pthread_t thread;
+
+	alarm(30);
+	CHECK(pthread_create(&thread, NULL, open_once, path) == 0);
+	CHECK(init(0) == CUDA_SUCCESS);
+	CHECK(pthread_join(thread, &result) == 0 && !result);
+}
+
+static void first_calls(int argc, char **argv)
+{
+	setenv("DEEP_INIT", "1", 1);
+	for (int i = 0; i < 50; i++) {
+		int status = -1;
+		pid_t child = fork();
+
+		if (child == 0) {
+			race(argv[0]);
+			_exit(n_failed != 0);
+		}
+		CHECK(waitpid(child, &status, 0) == child && status == 0);
+	}
+}
+
 static const struct {
 	const char *name;
 	void (*run)(int argc, char **argv);
@@ -286,6 +322,7 @@ static const struct {
 	{"deep_bind", deep_bind},
 	{"opened_late", opened_late},
 	{"concurrently", concurrently},
+	{"first_calls", first_calls},
 };
 
 int main(int argc, char **argv)
