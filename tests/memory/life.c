@@ -63,6 +63,25 @@ static void pitched(void)
 	OK(cuMemFree(r));
 }
 
+/* The device cannot be drained while a capture is open: the memory comes back after it. */
+static void frees_in_capture(void)
+{
+	CUdeviceptr r = reserve(BIG);
+	CUstream stream;
+	CUgraph graph;
+
+	OK(cuMemsetD8(r, 1, BIG));
+	OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+	OK(cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_RELAXED));
+	OK(cuMemFree(r));
+	OK(cuStreamEndCapture(stream, &graph));
+	OK(cuGraphDestroy(graph));
+	OK(cuStreamDestroy(stream));
+	OK(cuMemFree(reserve(BIG)));
+	if (shimmed())
+		CHECK(backed() == 0);
+}
+
 /* Work that is queued when memory is freed still has it. */
 static void frees_with_work(void)
 {
@@ -218,6 +237,7 @@ int main(void)
 	OK(cuMemFree(reserve(BIG))); /* what the shim itself needs is there from now on */
 	says("memory is freed by its base address and by nothing else", frees);
 	says("rows are pitched as the driver does it", pitched);
+	says("memory can be freed while a stream is captured", frees_in_capture);
 	says("memory can be freed with work queued", frees_with_work);
 	says("memory goes with the context that it was allocated in", contexts);
 	says("what the shim works in may go", first_context_goes);
