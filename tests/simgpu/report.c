@@ -93,8 +93,8 @@ static void write_report(const char *path)
 		(unsigned long long)sim_reports[SIM_FAULT],
 		(unsigned long long)sim_reports[SIM_MISMATCH],
 		(unsigned long long)sim_reports[SIM_LEAK]);
-	fprintf(f, ", \"twins\": %llu, \"bytes_compared\": %llu",
-		(unsigned long long)sim_twin_runs, (unsigned long long)sim_bytes_compared);
+	fprintf(f, ", \"twins\": %llu, \"bytes_compared\": %llu", (unsigned long long)sim_twin_runs,
+		(unsigned long long)sim_bytes_compared);
 	fprintf(f, ", \"pages_mapped\": %llu, \"devices\": [",
 		(unsigned long long)sim_pages_mapped);
 	for (int i = 0; i < sim_config.n_devices; i++)
