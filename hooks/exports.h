@@ -2,9 +2,9 @@
 /*
  * exports.h - the prototypes of the entry points that we export, made from hooks.def.
  *
- * A file with bodies includes this (real.h does) and defines each function under libcuda's own name;
- * the visibility comes from here. That a type fits the name is checked against the prototypes of
- * cuda.h at the same time.
+ * A file with bodies includes this (real.h does) and defines each function under libcuda's own
+ * name; the visibility comes from here. That a type fits the name is checked against the prototypes
+ * of cuda.h at the same time.
  */
 #ifndef KV_HOOKS_EXPORTS_H
 #define KV_HOOKS_EXPORTS_H

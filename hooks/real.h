@@ -3,8 +3,8 @@
  * real.h - the driver's own entry points, by the name that libcuda exports.
  *
  * Resolved once from libcuda's own handle by kv_real_load(); immutable after that. Where the
- * installed driver is too old to have it, a KV_NEED pointer is NULL (ask before calling) and a hooked one is a
- * function that returns CUDA_ERROR_NOT_FOUND (a wrapper may call it unasked).
+ * installed driver is too old to have it, a KV_NEED pointer is NULL (ask before calling) and a
+ * hooked one is a function that returns CUDA_ERROR_NOT_FOUND (a wrapper may call it unasked).
  */
 #ifndef KV_HOOKS_REAL_H
 #define KV_HOOKS_REAL_H

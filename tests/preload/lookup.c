@@ -196,8 +196,8 @@ static void deep_bind(int argc, char **argv)
 	void *libcuda = open_driver("libcuda.so.1"), *deep = NULL;
 	void *(*address)(void);
 	size_t first = 0, second = 1, total;
-	CUcontext context;
-	CUdeviceptr pointer;
+	CUcontext context = NULL;
+	CUdeviceptr pointer = 0;
 
 	if (before) {
 		deep = dlopen(argv[0], RTLD_LAZY | RTLD_DEEPBIND);
