@@ -103,6 +103,8 @@ static struct table *open_file(const char *path)
 		t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (t != MAP_FAILED && t->magic != MAGIC)
 			format_table(t);
+		/* The mapping keeps the open file, and so its lock, alive. */
+		flock(fd, LOCK_UN);
 	}
 	close(fd);
 	return t;
