@@ -150,29 +150,66 @@ static int find_info(Elf *elf, const char *kernel, const uint8_t **ret_data, siz
 	return -ENOENT;
 }
 
+/* NULL: not an ELF file for GPUs. Ended with elf_end(). */
+static Elf *open_image(const void *image, size_t size)
+{
+	GElf_Ehdr header;
+	Elf *elf;
+
+	if (size < sizeof(Elf64_Ehdr) || elf_version(EV_CURRENT) == EV_NONE)
+		return NULL;
+	/* libelf takes a char *, but writes to memory only for files opened for writing. */
+	elf = elf_memory((char *)(uintptr_t)image, size);
+	if (elf &&
+		(elf_kind(elf) != ELF_K_ELF || !gelf_getehdr(elf, &header) ||
+			header.e_machine != EM_CUDA_GPU || header.e_ident[EI_CLASS] != ELFCLASS64 ||
+			header.e_ident[EI_DATA] != ELFDATA2LSB)) {
+		elf_end(elf);
+		elf = NULL;
+	}
+	return elf;
+}
+
 int kv_cubin_layout(
 	const void *image, size_t size, const char *kernel, struct kv_layout **ret_layout)
 {
 	const uint8_t *data = NULL;
 	size_t data_size = 0;
-	GElf_Ehdr header;
-	Elf *elf;
+	Elf *elf = open_image(image, size);
 	int err;
 
-	if (size < sizeof(Elf64_Ehdr) || elf_version(EV_CURRENT) == EV_NONE)
-		return -EBADMSG;
-	/* libelf takes a char *, but writes to memory only for files opened for writing. */
-	elf = elf_memory((char *)(uintptr_t)image, size);
 	if (!elf)
 		return -EBADMSG;
-	if (elf_kind(elf) != ELF_K_ELF || !gelf_getehdr(elf, &header) ||
-		header.e_machine != EM_CUDA_GPU || header.e_ident[EI_CLASS] != ELFCLASS64 ||
-		header.e_ident[EI_DATA] != ELFDATA2LSB)
-		err = -EBADMSG;
-	else
-		err = find_info(elf, kernel, &data, &data_size);
+	err = find_info(elf, kernel, &data, &data_size);
 	if (!err)
 		err = layout_from_records(data, data_size, ret_layout);
+	elf_end(elf);
+	return err;
+}
+
+int kv_cubin_each(const void *image, size_t size, kv_kernel_visit visit, void *ctx)
+{
+	static const char prefix[] = ".nv.info.";
+	Elf *elf = open_image(image, size);
+	Elf_Scn *section = NULL;
+	size_t names;
+	int err = 0;
+
+	if (!elf)
+		return -EBADMSG;
+	if (elf_getshdrstrndx(elf, &names))
+		err = -EBADMSG;
+	while (!err && (section = elf_nextscn(elf, section))) {
+		GElf_Shdr header;
+		const char *name;
+
+		if (!gelf_getshdr(section, &header) || header.sh_type != SHT_NV_INFO)
+			continue;
+		name = elf_strptr(elf, names, header.sh_name);
+		if (name && !strncmp(name, prefix, sizeof(prefix) - 1))
+			err = visit(
+				ctx, name + sizeof(prefix) - 1, strlen(name + sizeof(prefix) - 1));
+	}
 	elf_end(elf);
 	return err;
 }

@@ -20,4 +20,9 @@
 int kv_cubin_layout(
 	const void *elf, size_t size, const char *kernel, struct kv_layout **ret_layout);
 
+/* Gives the name of every kernel to visit, until that returns non-zero; returns that, else 0.
+ * -EBADMSG: as above. */
+typedef int (*kv_kernel_visit)(void *ctx, const char *kernel, size_t length);
+int kv_cubin_each(const void *elf, size_t size, kv_kernel_visit visit, void *ctx);
+
 #endif

@@ -227,3 +227,33 @@ int kv_image_layout(
 		return fatbin_layout(image, size, kernel, ret_layout);
 	return kv_ptx_layout(image, size, kernel, ret_layout);
 }
+
+int kv_image_each(const void *image, size_t size, kv_image_visit visit, void *ctx)
+{
+	const uint8_t *at = image;
+	uint64_t header, entries;
+	size_t left, data_size;
+	struct entry e;
+	int err;
+
+	if (size < FATBIN_HEADER || get(at, 4) != KV_FATBIN_MAGIC)
+		return visit(ctx, image, size);
+	header = get(at + 6, 2);
+	entries = get(at + 8, 8);
+	if (header < FATBIN_HEADER || header > size || entries > size - header)
+		return -EBADMSG;
+	at += header;
+	left = entries;
+	while (!(err = next_entry(&at, &left, &e))) {
+		const void *data;
+		void *copy;
+
+		if (unpack(&e, &data, &data_size, &copy))
+			continue;
+		err = visit(ctx, data, data_size);
+		free(copy);
+		if (err)
+			return err;
+	}
+	return err == -ENOENT ? 0 : err;
+}

@@ -42,4 +42,12 @@ int kv_image_size(const void *image, size_t limit, size_t *ret_size);
 int kv_image_layout(
 	const void *image, size_t size, const char *kernel, struct kv_layout **ret_layout);
 
+/*
+ * Gives every entry of an image (no wrapper), unpacked, to visit, until that returns non-zero;
+ * returns that, else 0. Damaged entries are passed over. -EBADMSG: the image's own headers are
+ * damaged.
+ */
+typedef int (*kv_image_visit)(void *ctx, const void *data, size_t size);
+int kv_image_each(const void *image, size_t size, kv_image_visit visit, void *ctx);
+
 #endif

@@ -234,3 +234,19 @@ int kv_ptx_layout(const char *text, size_t size, const char *kernel, struct kv_l
 		return *ret_layout ? 0 : -ENOMEM;
 	}
 }
+
+int kv_ptx_each(const char *text, size_t size,
+	int (*visit)(void *ctx, const char *kernel, size_t length), void *ctx)
+{
+	struct text t = {text, text + strnlen(text, size)};
+	struct token token;
+	int err = 0;
+
+	while (!err && (token = next(&t)).length) {
+		if (!is(token, ".entry"))
+			continue;
+		token = next(&t);
+		err = visit(ctx, token.start, token.length);
+	}
+	return err;
+}

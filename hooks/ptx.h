@@ -18,4 +18,9 @@
  */
 int kv_ptx_layout(const char *text, size_t size, const char *kernel, struct kv_layout **ret_layout);
 
+/* Gives the name of every .entry to visit (length bytes, not terminated), until that returns
+ * non-zero; returns that, else 0. */
+int kv_ptx_each(const char *text, size_t size,
+	int (*visit)(void *ctx, const char *kernel, size_t length), void *ctx);
+
 #endif

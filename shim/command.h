@@ -8,5 +8,6 @@
 
 int kv_command_run(int argc, char **argv); /* returns on failure only: 126, 127 as env(1), or 2 */
 int kv_command_explain(int argc, char **argv);
+int kv_command_doctor(int argc, char **argv); /* KVSHIM_HAVE_DOCTOR: built with hooks */
 
 #endif
