@@ -52,8 +52,12 @@ CUresult kv_native_async(
 
 CUresult kv_vmm_create(PFN_cuMemCreate_v10020 real, CUmemGenericAllocationHandle *handle,
 	size_t size, const CUmemAllocationProp *prop, unsigned long long flags);
-CUresult kv_vmm_imported(CUresult res, CUmemGenericAllocationHandle handle);
+/* The driver gave one more reference; addr: where the memory is mapped, 0 if it was imported. */
+CUresult kv_vmm_retained(CUresult res, CUmemGenericAllocationHandle handle, CUdeviceptr addr);
 CUresult kv_vmm_release(PFN_cuMemRelease_v10020 real, CUmemGenericAllocationHandle handle);
+CUresult kv_vmm_map(PFN_cuMemMap_v10020 real, CUdeviceptr addr, size_t size, size_t offset,
+	CUmemGenericAllocationHandle handle, unsigned long long flags);
+CUresult kv_vmm_unmap(PFN_cuMemUnmap_v10020 real, CUdeviceptr addr, size_t size);
 /* True if the range has to do with a reservation: the engine may not map or unmap there. */
 bool kv_vmm_is_ours(CUdeviceptr addr, size_t size);
 CUresult kv_vmm_map_array(

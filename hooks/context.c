@@ -103,11 +103,26 @@ static void drop(CUcontext ctx, bool works)
 		kv_submit_leave();
 }
 
+/* What the driver freed with the context. with_pools: also what pools of the device held. */
+static void forget_native(CUcontext ctx, CUdevice ordinal, bool with_pools)
+{
+	struct kv_device *device = kv_device_at(ordinal);
+
+	if (device)
+		kv_track_forget(device->space, ctx, with_pools);
+}
+
 CUresult kv_context_destroy(PFN_cuCtxDestroy_v4000 real, CUcontext ctx)
 {
-	if (ctx && is_program())
-		drop(ctx, true);
-	return real(ctx);
+	CUresult res;
+
+	if (!ctx || !is_program())
+		return real(ctx);
+	drop(ctx, true);
+	res = real(ctx);
+	for (CUdevice i = 0; res == CUDA_SUCCESS && i < KV_DEVICES_MAX; i++)
+		forget_native(ctx, i, false);
+	return res;
 }
 
 CUresult kv_context_destroy_green(PFN_cuGreenCtxDestroy_v12040 real, CUgreenCtx green)
@@ -121,14 +136,6 @@ CUresult kv_context_destroy_green(PFN_cuGreenCtxDestroy_v12040 real, CUgreenCtx 
 		kv_submit_leave();
 	}
 	return res;
-}
-
-static void forget_native(CUdevice ordinal)
-{
-	struct kv_device *device = kv_device_at(ordinal);
-
-	if (device)
-		kv_track_forget(device->space);
 }
 
 static bool is_active(CUdevice device)
@@ -170,7 +177,7 @@ CUresult kv_context_release(PFN_cuDevicePrimaryCtxRelease_v11000 real, CUdevice 
 	}
 	if (!last && ctx)
 		drop(ctx, false);
-	forget_native(device);
+	forget_native(ctx, device, true);
 	return res;
 }
 
@@ -186,7 +193,7 @@ CUresult kv_context_reset(PFN_cuDevicePrimaryCtxReset_v11000 real, CUdevice devi
 		drop(ctx, true);
 	res = real(device);
 	if (res == CUDA_SUCCESS)
-		forget_native(device);
+		forget_native(ctx, device, true);
 	/* Who holds the primary context goes on using it after the reset. */
 	if (ctx && atomic_load_explicit(&retains[device], memory_order_relaxed) > 0)
 		kv_drain_add_context(ctx);

@@ -36,7 +36,7 @@ CUresult CUDAAPI cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handl
 {
 	CUresult res = retain(handle, addr);
 
-	return kv_vmm_imported(res, res == CUDA_SUCCESS ? *handle : 0);
+	return kv_vmm_retained(res, res == CUDA_SUCCESS ? *handle : 0, (CUdeviceptr)addr);
 }
 
 /* A handle of ours can only have come from cuMemRetainAllocationHandle, which made it static. */

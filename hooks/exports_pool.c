@@ -91,7 +91,7 @@ CUresult CUDAAPI cuMemImportFromShareableHandle(
 {
 	CUresult res = KV_REAL(cuMemImportFromShareableHandle)(handle, os_handle, type);
 
-	return kv_vmm_imported(res, res == CUDA_SUCCESS ? *handle : 0);
+	return kv_vmm_retained(res, res == CUDA_SUCCESS ? *handle : 0, 0);
 }
 
 CUresult CUDAAPI cuMemRelease(CUmemGenericAllocationHandle handle)
@@ -115,17 +115,12 @@ CUresult CUDAAPI cuMemAddressFree(CUdeviceptr addr, size_t size)
 CUresult CUDAAPI cuMemMap(CUdeviceptr addr, size_t size, size_t offset,
 	CUmemGenericAllocationHandle handle, unsigned long long flags)
 {
-	__typeof__(kv_real.cuMemMap) real = KV_REAL(cuMemMap);
-
-	return kv_vmm_is_ours(addr, size) ? CUDA_ERROR_INVALID_VALUE
-					  : real(addr, size, offset, handle, flags);
+	return kv_vmm_map(KV_REAL(cuMemMap), addr, size, offset, handle, flags);
 }
 
 CUresult CUDAAPI cuMemUnmap(CUdeviceptr addr, size_t size)
 {
-	__typeof__(kv_real.cuMemUnmap) real = KV_REAL(cuMemUnmap);
-
-	return kv_vmm_is_ours(addr, size) ? CUDA_ERROR_INVALID_VALUE : real(addr, size);
+	return kv_vmm_unmap(KV_REAL(cuMemUnmap), addr, size);
 }
 
 CUresult CUDAAPI cuMemSetAccess(

@@ -51,12 +51,15 @@ bool kv_native_make_room(CUresult res, uint64_t size)
 CUresult kv_native_made(CUresult res, enum kv_track_kind kind, uint64_t addr, uint64_t size)
 {
 	struct kv_device *device = NULL;
+	CUcontext ctx = NULL;
 
 	if (res != CUDA_SUCCESS || !is_program())
 		return res;
-	if (kind == KV_TRACK_NATIVE)
+	if (kind == KV_TRACK_NATIVE) {
 		device = kv_device_current();
-	kv_track_add(kind, addr, size, device ? device->space : NULL);
+		KV_REAL(cuCtxGetCurrent)(&ctx);
+	}
+	kv_track_add_owned(kind, addr, size, device ? device->space : NULL, ctx);
 	return res;
 }
 
@@ -96,7 +99,12 @@ CUresult kv_native_alias(CUresult res, const void *host, CUdeviceptr device_addr
 CUresult kv_native_async(
 	CUresult res, bool per_thread, CUstream stream, CUdeviceptr addr, size_t size)
 {
+	struct kv_device *device;
+
 	if (res != CUDA_SUCCESS || !is_program() || kv_stream_captures(stream, per_thread))
 		return res;
-	return kv_native_made(res, KV_TRACK_NATIVE, addr, size);
+	/* Owned by a pool, which no context takes along. */
+	device = kv_device_current();
+	kv_track_add(KV_TRACK_NATIVE, addr, size, device ? device->space : NULL);
+	return res;
 }

@@ -23,7 +23,7 @@ struct row {
 	_Atomic uint64_t end;             /* the same */
 	_Atomic(struct kv_space *) space; /* the same */
 	_Atomic uint32_t kind;            /* the same */
-	uint32_t references;              /* guarded by the table's mutex; handles are counted */
+	const void *owner;                /* guarded by the table's mutex; context, NULL: none */
 };
 
 struct table {
@@ -43,7 +43,6 @@ struct table {
 	}
 
 static struct table native = TABLE;  /* device memory of the engine's own */
-static struct table handles = TABLE; /* handle -> size */
 static struct table visible = TABLE; /* host memory that the GPU can read */
 
 static struct table *table_of(enum kv_track_kind kind)
@@ -51,8 +50,6 @@ static struct table *table_of(enum kv_track_kind kind)
 	switch (kind) {
 	case KV_TRACK_NATIVE:
 		return &native;
-	case KV_TRACK_HANDLE:
-		return &handles;
 	default:
 		return &visible;
 	}
@@ -83,7 +80,7 @@ static void row_copy(struct row *to, struct row *from)
 	SET(to->end, GET(from->end));
 	SET(to->space, GET(from->space));
 	SET(to->kind, GET(from->kind));
-	to->references = from->references;
+	to->owner = from->owner;
 }
 
 /* ---- readers ---- */
@@ -201,7 +198,8 @@ static struct row *table_exact(struct table *table, uint64_t addr, uint32_t *ret
 	return &rows[i - 1];
 }
 
-static void table_insert(struct table *table, const struct found *range, struct kv_space *space)
+static void table_insert(
+	struct table *table, const struct found *range, struct kv_space *space, const void *owner)
 {
 	uint32_t n = GET(table->n), i;
 	struct row *rows;
@@ -221,7 +219,7 @@ static void table_insert(struct table *table, const struct found *range, struct 
 	SET(rows[i].end, range->end);
 	SET(rows[i].kind, range->kind);
 	SET(rows[i].space, space);
-	rows[i].references = 1;
+	rows[i].owner = owner;
 	SET(table->n, n + 1);
 	write_end(table);
 }
@@ -243,11 +241,17 @@ static void table_erase(struct table *table, uint32_t index)
 /* Only device memory counts as native in the statistics. */
 static void account(enum kv_track_kind kind, struct kv_space *space, int64_t delta)
 {
-	if (space && (kind == KV_TRACK_NATIVE || kind == KV_TRACK_HANDLE))
+	if (space && kind == KV_TRACK_NATIVE)
 		kv_space_native(space, delta);
 }
 
 void kv_track_add(enum kv_track_kind kind, uint64_t addr, uint64_t size, struct kv_space *space)
+{
+	kv_track_add_owned(kind, addr, size, space, NULL);
+}
+
+void kv_track_add_owned(enum kv_track_kind kind, uint64_t addr, uint64_t size,
+	struct kv_space *space, const void *owner)
 {
 	struct table *table = table_of(kind);
 	struct found range = {addr, addr + size, kind};
@@ -262,17 +266,12 @@ void kv_track_add(enum kv_track_kind kind, uint64_t addr, uint64_t size, struct 
 		range.end = addr + 1;
 	pthread_mutex_lock(&table->mutex);
 	row = table_exact(table, addr, &index);
-	if (row && kind == KV_TRACK_HANDLE) {
-		row->references++; /* the same memory, named once more */
-		pthread_mutex_unlock(&table->mutex);
-		return;
-	}
 	if (row) {
 		old_space = GET(row->space);
 		old_size = GET(row->end) - addr;
 		table_erase(table, index);
 	}
-	table_insert(table, &range, space);
+	table_insert(table, &range, space, owner);
 	pthread_mutex_unlock(&table->mutex);
 	account(kind, old_space, -(int64_t)old_size);
 	account(kind, space, (int64_t)size);
@@ -288,7 +287,7 @@ uint64_t kv_track_remove(enum kv_track_kind kind, uint64_t addr)
 
 	pthread_mutex_lock(&table->mutex);
 	row = table_exact(table, addr, &index);
-	if (row && --row->references == 0) {
+	if (row) {
 		space = GET(row->space);
 		size = GET(row->end) - addr;
 		table_erase(table, index);
@@ -298,7 +297,7 @@ uint64_t kv_track_remove(enum kv_track_kind kind, uint64_t addr)
 	return size;
 }
 
-void kv_track_forget(struct kv_space *space)
+void kv_track_forget(struct kv_space *space, const void *owner, bool with_pools)
 {
 	uint64_t size = 0;
 	struct row *rows;
@@ -306,7 +305,8 @@ void kv_track_forget(struct kv_space *space)
 	pthread_mutex_lock(&native.mutex);
 	rows = GET(native.rows);
 	for (uint32_t i = GET(native.n); i-- > 0;) {
-		if (GET(rows[i].space) != space)
+		if (GET(rows[i].space) != space ||
+			(rows[i].owner != owner && !(with_pools && !rows[i].owner)))
 			continue;
 		size += GET(rows[i].end) - GET(rows[i].start);
 		table_erase(&native, i);

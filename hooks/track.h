@@ -13,7 +13,6 @@ struct kv_space;
 
 enum kv_track_kind {
 	KV_TRACK_NATIVE = 1, /* cuMemAlloc and friends, stream-ordered and pool allocations */
-	KV_TRACK_HANDLE = 2, /* cuMemCreate by the engine; addr is the handle */
 	KV_TRACK_PINNED = 3, /* cuMemHostAlloc, cuMemAllocHost */
 	KV_TRACK_REGISTERED = 4,
 	KV_TRACK_MANAGED = 5,
@@ -25,8 +24,12 @@ void kv_track_add(enum kv_track_kind kind, uint64_t addr, uint64_t size, struct 
 /* Forgets the range that starts at addr. Returns its size, 0 if unknown; corrects the statistics.
  */
 uint64_t kv_track_remove(enum kv_track_kind kind, uint64_t addr);
-/* The context or device is gone, and its native allocations with it. */
-void kv_track_forget(struct kv_space *space);
+/* The same for memory that goes with the context owner. */
+void kv_track_add_owned(enum kv_track_kind kind, uint64_t addr, uint64_t size,
+	struct kv_space *space, const void *owner);
+/* A context is gone, and what it owned of the device's native allocations; with_pools: also what no
+ * context owned. */
+void kv_track_forget(struct kv_space *space, const void *owner, bool with_pools);
 /* The native allocation that contains addr. */
 bool kv_track_find(
 	uint64_t addr, enum kv_track_kind *ret_kind, uint64_t *ret_base, uint64_t *ret_size);

@@ -8,6 +8,7 @@
 #include "hooks/alloc.h"
 #include "hooks/call.h"
 #include "hooks/device.h"
+#include "hooks/handles.h"
 
 static bool is_program(void)
 {
@@ -44,25 +45,48 @@ CUresult kv_vmm_create(PFN_cuMemCreate_v10020 real, CUmemGenericAllocationHandle
 	if (kv_native_make_room(res, size))
 		res = real(handle, size, prop, flags);
 	if (res == CUDA_SUCCESS && device)
-		kv_track_add(KV_TRACK_HANDLE, *handle, size, device->space);
+		kv_handles_created(*handle, size, device->space);
 	return res;
 }
 
-CUresult kv_vmm_imported(CUresult res, CUmemGenericAllocationHandle handle)
+CUresult kv_vmm_retained(CUresult res, CUmemGenericAllocationHandle handle, CUdeviceptr addr)
 {
-	/* Memory of another process is in its books; here only the handle is known, with no size.
-	 */
 	if (res == CUDA_SUCCESS && is_program())
-		kv_track_add(KV_TRACK_HANDLE, handle, 0, NULL);
+		kv_handles_retained(handle, addr);
 	return res;
 }
 
 CUresult kv_vmm_release(PFN_cuMemRelease_v10020 real, CUmemGenericAllocationHandle handle)
 {
-	CUresult res = real(handle);
+	/* Before the call: the value may be handed out again at once. It fails for no other reason
+	 * than a handle that is none, which is in no books either. */
+	if (is_program())
+		kv_handles_released(handle);
+	return real(handle);
+}
 
+CUresult kv_vmm_map(PFN_cuMemMap_v10020 real, CUdeviceptr addr, size_t size, size_t offset,
+	CUmemGenericAllocationHandle handle, unsigned long long flags)
+{
+	CUresult res;
+
+	if (kv_vmm_is_ours(addr, size))
+		return CUDA_ERROR_INVALID_VALUE;
+	res = real(addr, size, offset, handle, flags);
 	if (res == CUDA_SUCCESS && is_program())
-		kv_track_remove(KV_TRACK_HANDLE, handle);
+		kv_handles_mapped(handle, addr, size);
+	return res;
+}
+
+CUresult kv_vmm_unmap(PFN_cuMemUnmap_v10020 real, CUdeviceptr addr, size_t size)
+{
+	CUresult res;
+
+	if (kv_vmm_is_ours(addr, size))
+		return CUDA_ERROR_INVALID_VALUE;
+	res = real(addr, size);
+	if (res == CUDA_SUCCESS && is_program())
+		kv_handles_unmapped(addr, size);
 	return res;
 }
 
