@@ -17,11 +17,15 @@
 #include "hooks/elf_image.h"
 #include "hooks/lookup.h"
 
-/* What an entry point answers that the driver does not have. Any caller's arguments may be ignored:
- * the caller cleans up its own stack. */
+static bool is_loaded(void);
+
+/*
+ * What an entry point answers that the driver does not have, and every one while there is no
+ * driver. Any caller's arguments may be ignored: the caller cleans up its own stack.
+ */
 static CUresult entry_missing(void)
 {
-	return CUDA_ERROR_NOT_FOUND;
+	return is_loaded() ? CUDA_ERROR_NOT_FOUND : CUDA_ERROR_NO_DEVICE;
 }
 
 /* clang-format off */
@@ -88,6 +92,11 @@ static int find_libc(struct dl_phdr_info *info, size_t size, void *ctx)
 	if (strcmp(slash ? slash + 1 : info->dlpi_name, "libc.so.6"))
 		return 0;
 	return kv_elf_image_read(info, ctx);
+}
+
+static bool is_loaded(void)
+{
+	return atomic_load_explicit(&table.loaded, memory_order_acquire);
 }
 
 /* A symbol of libc by its own table: our dlsym and dlvsym hide libc's from every ordinary look-up.
@@ -188,7 +197,7 @@ static int load(int extra_flags)
 	kv_dlsym_fn libc_dlsym;
 	void *libcuda;
 
-	if (atomic_load_explicit(&table.loaded, memory_order_acquire))
+	if (is_loaded())
 		return 0;
 	libc_dlsym = kv_libc_dlsym();
 	libcuda = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL | extra_flags);
@@ -215,7 +224,7 @@ void *kv_route(void *pointer)
 	uintptr_t real = (uintptr_t)pointer;
 	size_t low = 0, high;
 
-	if (!atomic_load_explicit(&table.loaded, memory_order_acquire))
+	if (!is_loaded())
 		return pointer;
 	high = table.n_routes;
 	while (low < high) {
@@ -253,7 +262,7 @@ bool kv_hooked_name(const char *name, void **ret_wrapper)
 
 bool kv_real_contains(const void *address)
 {
-	if (!atomic_load_explicit(&table.loaded, memory_order_acquire))
+	if (!is_loaded())
 		return false;
 	return (uintptr_t)address >= table.start && (uintptr_t)address < table.end;
 }

@@ -4,7 +4,8 @@
  *
  * Resolved once from libcuda's own handle by kv_real_load(); immutable after that. Where the
  * installed driver is too old to have it, a KV_NEED pointer is NULL (ask before calling) and a
- * hooked one is a function that returns CUDA_ERROR_NOT_FOUND (a wrapper may call it unasked).
+ * hooked one is a function that returns CUDA_ERROR_NOT_FOUND (a wrapper may call it unasked); as
+ * long as there is no driver at all, CUDA_ERROR_NO_DEVICE.
  */
 #ifndef KV_HOOKS_REAL_H
 #define KV_HOOKS_REAL_H

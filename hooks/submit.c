@@ -55,10 +55,15 @@ static enum kv_hooks_mode set_up(void)
 {
 	int err;
 
-	if (kv_real_load() < 0)        /* done already, or in vain */
-		return KV_HOOKS_INERT; /* no libcuda: nobody can have called us for long */
 	if (kv_embed_setup(&kv_hooks.config) < 0)
 		return KV_HOOKS_INERT; /* the embedder has said why */
+	if (kv_real_load() < 0) {      /* done already, or in vain */
+		/* Who calls us nevertheless was bound to our exports, as a weak reference is. */
+		kv_hooks_log(0, "init",
+			"inert: no libcuda.so.1 found: every driver call answers "
+			"CUDA_ERROR_NO_DEVICE; install the driver or put it on LD_LIBRARY_PATH");
+		return KV_HOOKS_INERT;
+	}
 	err = kv_core_new(&kv_hooks.config.core, &kv_hooks.core);
 	if (err < 0) {
 		kv_hooks_log(0, "init", "no memory for the reservation table: inert");

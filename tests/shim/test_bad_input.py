@@ -8,7 +8,7 @@ import sys
 
 from shimtest import KVSHIM, KVSHIM_STAT, LIBRARY, NO_DRIVER, clean_env, lines, run, run_all
 
-PROBE, SIMGPU = sys.argv[5:7]
+PROBE, SIMGPU, WEAK = sys.argv[5:8]
 MIB = 1024 * 1024
 SEGMENT_LAYOUT_AT, SEGMENT_MUTEX_AT = 8, 128  # core/coord_shm.h; asserted in core/coord_check.c
 
@@ -118,15 +118,15 @@ def test_a_segment_whose_slots_are_garbage(directory):
     assert len(lines(result.stderr)) <= 1, result
 
 
-def in_a_small_file_system(directory, size):
-    """For subprocess: a mount namespace of its own, where directory is a tmpfs of that size."""
+def in_a_file_system(directory, options, read_only=False):
+    """For subprocess: a mount namespace of its own, where directory is a tmpfs."""
     libc = ctypes.CDLL(None, use_errno=True)
-    CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 1 << 18
+    CLONE_NEWNS, MS_RDONLY, MS_REC, MS_PRIVATE = 0x20000, 1, 0x4000, 1 << 18
 
     def enter():
         if libc.unshare(CLONE_NEWNS) or \
                 libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) or \
-                libc.mount(b"tmpfs", directory.encode(), b"tmpfs", 0, b"size=" + size):
+                libc.mount(b"tmpfs", directory.encode(), b"tmpfs", MS_RDONLY if read_only else 0, options):
             os.write(2, b"CANNOT MOUNT\n")
             os._exit(77)
     return enter
@@ -136,11 +136,22 @@ def test_a_full_directory(directory):
     if os.geteuid() != 0:
         print("SKIP: a full directory: only root can mount a small file system")
         return
-    result = probe(directory, preexec_fn=in_a_small_file_system(directory, b"64k"))
+    result = probe(directory, preexec_fn=in_a_file_system(directory, b"size=64k"))
     if result.returncode == 77:
         print("SKIP: a full directory: mounting is not permitted here")
         return
     is_unaffected(result, says=["inert", "no room", "KVSHIM_DIR"])
+
+
+def test_a_read_only_file_system(directory):
+    if os.geteuid() != 0:
+        print("SKIP: a read-only file system: only root can mount one")
+        return
+    result = probe(directory, preexec_fn=in_a_file_system(directory, b"", read_only=True))
+    if result.returncode == 77:
+        print("SKIP: a read-only file system: mounting is not permitted here")
+        return
+    is_unaffected(result, says=["inert", "Read-only file system", "KVSHIM_DIR"])
 
 
 def test_a_directory_that_cannot_be_written(directory):
@@ -171,6 +182,26 @@ def test_no_driver_at_all(directory):
     result = run(KVSHIM, "run", "--dir", directory, PROBE, env={"LD_LIBRARY_PATH": directory})
     assert result.returncode == 0 and result.stdout == "no driver\n", result
     assert len(lines(result.stderr)) == 1 and NO_DRIVER in result.stderr, result
+
+
+def weak(directory, **env):
+    return run(WEAK, env={"LD_LIBRARY_PATH": directory, "LD_PRELOAD": LIBRARY, "KVSHIM_DIR": directory, **env})
+
+
+def test_no_driver_but_a_program_whose_weak_references_are_bound_to_us(directory):
+    if has_driver():
+        print("SKIP: weak references without a driver: this machine has one where the loader always looks")
+        return
+    result = weak(directory, LD_PRELOAD="")
+    assert result.returncode == 0 and result.stdout == "no driver\n", result
+    result = weak(directory)
+    assert result.returncode == 0 and result.stdout == "all calls: no device\n", result
+    assert len(lines(result.stderr)) == 1, result
+    for word in "inert", "no libcuda.so.1 found", "CUDA_ERROR_NO_DEVICE":
+        assert word in result.stderr, result
+    assert os.listdir(directory) == []
+    result = weak(directory, KVSHIM="off")
+    assert result.stdout == "all calls: no device\n" and not result.stderr, result
 
 
 def test_a_driver_without_virtual_memory_management(directory):
