@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,20 +70,13 @@ static int host_node_of(const struct kv_device *d)
 	return bytes && d->granularity % bytes == 0 ? node : -1;
 }
 
-/* What the driver says about the device. NULL, or why we cannot work on it. */
-static const char *examine(struct kv_device *d)
+/* Who it is. NULL, or what the driver does not tell. */
+static const char *identify(struct kv_device *d)
 {
 	CUuuid uuid;
 	size_t total = 0;
 	CUresult res;
 
-	if (!has_entry_points())
-		return "the driver is too old for virtual memory management";
-	if (!attribute(d->ordinal, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED))
-		return "the device has no virtual memory management";
-	d->granularity = granularity_of(CU_MEM_LOCATION_TYPE_DEVICE, d->ordinal);
-	if (!d->granularity)
-		return "the driver does not tell the granularity of device memory";
 	if (kv_real.cuDeviceGetUuid_v2)
 		res = kv_real.cuDeviceGetUuid_v2(&uuid, d->ordinal);
 	else
@@ -96,6 +90,19 @@ static const char *examine(struct kv_device *d)
 	if (KV_REAL(cuDeviceGetName)(d->name, sizeof(d->name), d->ordinal) != CUDA_SUCCESS)
 		d->name[0] = '\0';
 	d->name[sizeof(d->name) - 1] = '\0';
+	return NULL;
+}
+
+/* What it can do. NULL, or why we cannot work on it. */
+static const char *examine(struct kv_device *d)
+{
+	if (!has_entry_points())
+		return "the driver is too old for virtual memory management";
+	if (!attribute(d->ordinal, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED))
+		return "the device has no virtual memory management";
+	d->granularity = granularity_of(CU_MEM_LOCATION_TYPE_DEVICE, d->ordinal);
+	if (!d->granularity)
+		return "the driver does not tell the granularity of device memory";
 	d->rdma = attribute(d->ordinal,
 			  CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED) != 0;
 	d->shareable =
@@ -109,36 +116,47 @@ static const char *examine(struct kv_device *d)
 
 /* ---- the record ---- */
 
+/* One line to the operator; with an identity, the same to whoever looks at the device. */
+static enum state unfit(const struct kv_device *d, bool identified, const char *why)
+{
+	const struct kv_hooks_config *config = &kv_hooks.config;
+
+	kv_hooks_log(
+		1, "device", "device %d: %s: all its allocations stay native", d->ordinal, why);
+	if (identified && config->device_inert)
+		config->device_inert(config->ctx, d->uuid, d->name, d->total, why);
+	return UNFIT;
+}
+
 static enum state set_up(struct kv_device *d, CUdevice ordinal)
 {
 	struct kv_hooks_config *config = &kv_hooks.config;
+	const char *stranger, *trouble = NULL;
 	struct kv_stats_sink sink = {0};
 	struct kv_own_call own;
-	const char *trouble;
+	char text[128];
 	int err;
 
 	d->ordinal = ordinal;
 	pthread_mutex_init(&d->adopting, NULL);
 	kv_own_begin(&own);
-	trouble = examine(d);
+	stranger = identify(d);
+	if (!stranger)
+		trouble = examine(d);
 	kv_own_end(&own);
-	if (trouble) {
-		kv_hooks_log(1, "device", "device %d: %s: all its allocations stay native", ordinal,
-			trouble);
-		return UNFIT;
-	}
+	if (stranger || trouble)
+		return unfit(d, !stranger, stranger ? stranger : trouble);
 	if (config->device_found &&
 		config->device_found(config->ctx, d->uuid, d->name, d->total, &sink) < 0)
 		return UNFIT; /* the embedder has said why */
 	err = kv_space_new(kv_hooks.core, &kv_gpu_cuda, d, d->granularity, &sink, &d->space);
-	if (err < 0) {
-		kv_hooks_log(1, "device",
-			"device %d: the page size does not fit its granularity of %llu bytes, "
-			"or no memory: all its allocations stay native",
-			ordinal, (unsigned long long)d->granularity);
-		return UNFIT;
+	if (err == -EINVAL) {
+		snprintf(text, sizeof(text),
+			"the page size does not fit its granularity of %llu bytes",
+			(unsigned long long)d->granularity);
+		return unfit(d, true, text);
 	}
-	return READY;
+	return err < 0 ? unfit(d, true, "no memory for its records") : READY;
 }
 
 struct kv_device *kv_device_at(CUdevice ordinal)

@@ -28,6 +28,11 @@ struct kv_hooks_config {
 	 * before) or returns a negative errno: the device is then left alone (all native). */
 	int (*device_found)(void *ctx, const uint8_t uuid[16], const char *name, uint64_t total_bytes,
 			    struct kv_stats_sink *ret_sink);
+	/* May be NULL. A device on which we cannot work, for good; note is one line that says why
+	 * and that has been logged. Once per device, with no lock held, after device_found if that
+	 * was called at all. */
+	void (*device_inert)(void *ctx, const uint8_t uuid[16], const char *name,
+		uint64_t total_bytes, const char *note);
 	void *ctx;
 };
 

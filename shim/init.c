@@ -88,6 +88,7 @@ int kv_embed_setup(struct kv_hooks_config *ret_config)
 		(uint32_t)kv_config_number(&config, KV_OPT_TEST_EVICT_INTERVAL_MS);
 	ret_config->force_cubin_layouts = kv_config_number(&config, KV_OPT_TEST_CUBIN_LAYOUTS) != 0;
 	ret_config->device_found = kv_segment_join;
+	ret_config->device_inert = kv_segment_inert;
 	ret_config->ctx = NULL;
 	return 0;
 }

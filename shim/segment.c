@@ -13,12 +13,17 @@
 
 #define DEVICES_MAX 64
 
+struct place {
+	uint8_t uuid[16];
+	struct kv_coord *coord;
+};
+
 static struct {
 	pthread_mutex_t mutex;
-	const char *directory;                /* immutable after set-up */
-	struct kv_coord *coords[DEVICES_MAX]; /* guarded by mutex */
-	unsigned n_coords;                    /* guarded by mutex */
-	int last_error;                       /* guarded by mutex; the last one that was reported */
+	const char *directory;            /* immutable after set-up */
+	struct place places[DEVICES_MAX]; /* guarded by mutex */
+	unsigned n_places;                /* guarded by mutex */
+	int last_error;                   /* guarded by mutex; the last one that was reported */
 } joined = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 void kv_segment_set_directory(const char *directory)
@@ -117,29 +122,44 @@ static void report(int error, const uint8_t uuid[16], const char *what)
 	kv_log(KV_LOG_ERROR, "coord", "inert: %s", text);
 }
 
-int kv_segment_join(void *ctx, const uint8_t uuid[16], const char *name, uint64_t total_bytes,
-	struct kv_stats_sink *ret_sink)
+/* On an error *ret_coord is unchanged and what may say more about it. */
+static int join(const uint8_t uuid[16], const char *name, uint64_t total_bytes,
+	struct kv_coord **ret_coord, char *what, uint32_t what_size)
 {
 	struct kv_coord_request request = {
 		.directory = joined.directory, .gpu_name = name, .gpu_total = total_bytes};
 	struct kv_coord *coord;
-	char what[128] = "";
 	int error;
 
 	memcpy(request.uuid, uuid, sizeof(request.uuid));
-	error = kv_coord_join(&request, &coord, what, sizeof(what));
-	if (error) {
-		report(error, uuid, what);
+	error = kv_coord_join(&request, &coord, what, what_size);
+	if (error)
 		return error;
-	}
 	pthread_mutex_lock(&joined.mutex);
-	if (joined.n_coords < DEVICES_MAX)
-		joined.coords[joined.n_coords++] = coord;
-	else
+	if (joined.n_places < DEVICES_MAX) {
+		memcpy(joined.places[joined.n_places].uuid, uuid, sizeof(request.uuid));
+		joined.places[joined.n_places++].coord = coord;
+	} else {
 		error = -EUSERS;
+	}
 	pthread_mutex_unlock(&joined.mutex);
 	if (error) {
 		kv_coord_leave(coord);
+		return error;
+	}
+	*ret_coord = coord;
+	return 0;
+}
+
+int kv_segment_join(void *ctx, const uint8_t uuid[16], const char *name, uint64_t total_bytes,
+	struct kv_stats_sink *ret_sink)
+{
+	struct kv_coord *coord;
+	char what[128] = "";
+	int error = join(uuid, name, total_bytes, &coord, what, sizeof(what));
+
+	if (error) {
+		report(error, uuid, what);
 		return error;
 	}
 	kv_log(KV_LOG_DEBUG, "coord", "slot %u of %s", kv_coord_slot_index(coord),
@@ -150,11 +170,27 @@ int kv_segment_join(void *ctx, const uint8_t uuid[16], const char *name, uint64_
 	return 0;
 }
 
+void kv_segment_inert(
+	void *ctx, const uint8_t uuid[16], const char *name, uint64_t total_bytes, const char *note)
+{
+	struct kv_coord *coord = NULL;
+
+	pthread_mutex_lock(&joined.mutex);
+	for (unsigned i = 0; i < joined.n_places; i++)
+		if (memcmp(joined.places[i].uuid, uuid, sizeof(joined.places[i].uuid)) == 0)
+			coord = joined.places[i].coord;
+	pthread_mutex_unlock(&joined.mutex);
+	/* The operator has had the line; that readers cannot have it too is worth no second one. */
+	if (!coord && join(uuid, name, total_bytes, &coord, NULL, 0) != 0)
+		return;
+	kv_coord_put_state(coord, KV_COORD_INERT, note);
+}
+
 void kv_segment_leave_all(void)
 {
 	pthread_mutex_lock(&joined.mutex);
-	while (joined.n_coords)
-		kv_coord_leave(joined.coords[--joined.n_coords]);
+	while (joined.n_places)
+		kv_coord_leave(joined.places[--joined.n_places].coord);
 	pthread_mutex_unlock(&joined.mutex);
 }
 
@@ -162,7 +198,7 @@ void kv_segment_forget_all(void)
 {
 	/* the child's only thread: nobody can hold the mutex now, whatever it says */
 	pthread_mutex_init(&joined.mutex, NULL);
-	for (unsigned i = 0; i < joined.n_coords; i++)
-		kv_coord_forget(joined.coords[i]);
-	joined.n_coords = 0;
+	for (unsigned i = 0; i < joined.n_places; i++)
+		kv_coord_forget(joined.places[i].coord);
+	joined.n_places = 0;
 }

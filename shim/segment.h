@@ -16,6 +16,12 @@ void kv_segment_set_directory(const char *directory);
  */
 int kv_segment_join(void *ctx, const uint8_t uuid[16], const char *name, uint64_t total_bytes,
 	struct kv_stats_sink *ret_sink);
+/*
+ * In the form of struct kv_hooks_config.device_inert: readers see a slot of this process that is
+ * inert, with the note. Logs nothing; without a segment there is no slot.
+ */
+void kv_segment_inert(void *ctx, const uint8_t uuid[16], const char *name, uint64_t total_bytes,
+	const char *note);
 /* Frees this process's slots. At exit. */
 void kv_segment_leave_all(void);
 /* In the child after a fork. */

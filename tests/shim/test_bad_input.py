@@ -35,11 +35,12 @@ def is_unaffected(result, n_lines=1, says=()):
         assert word in result.stderr, (word, result)
 
 
-def a_running_program(directory):
+def a_running_program(directory, **env):
     """A probe that has its memory; communicate() lets it end."""
-    process = subprocess.Popen([PROBE, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    process = subprocess.Popen([PROBE, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True,
                                env=clean_env(KVSHIM_DIR=directory, LD_LIBRARY_PATH=SIMGPU,
-                                             LD_PRELOAD=LIBRARY))
+                                             LD_PRELOAD=LIBRARY, **env))
     said = [process.stdout.readline(), process.stdout.readline()]
     assert said == ["differences: 0\n", "holding\n"], said
     return process
@@ -204,12 +205,32 @@ def test_no_driver_but_a_program_whose_weak_references_are_bound_to_us(directory
     assert result.stdout == "all calls: no device\n" and not result.stderr, result
 
 
+def is_seen_inert(directory, note, **env):
+    """kvshim-stat shows the process while it runs, inert and why; it leaves nothing behind."""
+    with a_running_program(directory, **env) as process:
+        value = json.loads(run(KVSHIM_STAT, "--json", "--dir", directory).stdout)
+        table = run(KVSHIM_STAT, "--once", "--dir", directory).stdout
+        process.communicate("go\n")
+    found = value["segments"][0]["processes"]
+    assert len(found) == 1 and found[0]["pid"] == process.pid, found
+    assert found[0]["state"] == "inert" and note in found[0]["note"], found
+    assert found[0]["reserved_bytes"] == 0 and found[0]["reservations"] == [], found
+    assert "inert" in table and "note: " in table and note in table, table
+    assert os.listdir(directory) == []
+
+
 def test_a_driver_without_virtual_memory_management(directory):
     is_unaffected(probe(directory, env={"SIMGPU_NO_VMM": "1"}), says=["native"])
+    is_seen_inert(directory, "no virtual memory management", SIMGPU_NO_VMM="1")
 
 
 def test_a_page_size_that_the_device_cannot_have(directory):
     is_unaffected(probe(directory, env={"KVSHIM_PAGE_SIZE": "3M"}), says=["page size", "native"])
+    is_seen_inert(directory, "page size", KVSHIM_PAGE_SIZE="3M")
+
+
+def test_a_device_that_is_left_alone_without_a_segment_is_one_line_too(directory):
+    is_unaffected(probe(os.path.join(directory, "nowhere"), env={"SIMGPU_NO_VMM": "1"}), says=["native"])
 
 
 def test_kvshim_run_gives_the_same(directory):
