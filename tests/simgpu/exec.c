@@ -21,9 +21,22 @@ static int waiters;                                       /* guarded by sim_lock
 
 const char *sim_work_name(const struct sim_work *work)
 {
-	static const char *const names[] = {"nothing", "a kernel", "a copy", "a set",
-		"a host function", "a callback", "an event", "a wait", "a memory operation",
-		"a graph", "a child graph", "an allocation", "a free", "a note"};
+	static const char *const names[] = {
+		[SIM_WORK_EMPTY] = "nothing",
+		[SIM_WORK_KERNEL] = "a kernel",
+		[SIM_WORK_COPY] = "a copy",
+		[SIM_WORK_SET] = "a set",
+		[SIM_WORK_HOST] = "a host function",
+		[SIM_WORK_CALLBACK] = "a callback",
+		[SIM_WORK_RECORD] = "an event",
+		[SIM_WORK_WAIT] = "a wait",
+		[SIM_WORK_MEMOP] = "a memory operation",
+		[SIM_WORK_BATCH] = "memory operations",
+		[SIM_WORK_GRAPH] = "a graph",
+		[SIM_WORK_CHILD] = "a child graph",
+		[SIM_WORK_FREE] = "a free",
+		[SIM_WORK_NOTE] = "a note",
+	};
 
 	return work->type == SIM_WORK_KERNEL ? work->launch.kernel->name : names[work->type];
 }

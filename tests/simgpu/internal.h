@@ -150,7 +150,6 @@ enum sim_work_type {
 	SIM_WORK_BATCH, /* memory operations in order; nodes only */
 	SIM_WORK_GRAPH, /* an executable graph */
 	SIM_WORK_CHILD, /* node only */
-	SIM_WORK_ALLOC,
 	SIM_WORK_FREE,
 	SIM_WORK_NOTE, /* tells the mirror what the program asked for */
 };

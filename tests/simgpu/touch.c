@@ -52,6 +52,12 @@ bool sim_work_touches(const struct sim_work *work, uint64_t addr, uint64_t end, 
 	}
 	case SIM_WORK_MEMOP:
 		return overlaps(work->memop.addr, work->memop.wide ? 8 : 4, addr, end);
+	case SIM_WORK_BATCH:
+		for (uint32_t i = 0; i < work->batch.n; i++)
+			if (overlaps(work->batch.ops[i].addr, work->batch.ops[i].wide ? 8 : 4, addr,
+				    end))
+				return true;
+		return false;
 	case SIM_WORK_GRAPH:
 		return sim_exec_nodes_touch(work->nodes, addr, end, range, range_end);
 	default:
