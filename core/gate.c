@@ -15,6 +15,7 @@
 #include "core/poison.h"
 
 #define NSEC_PER_SEC 1000000000ull
+#define QUIET_TRIES 10000
 
 /* Keeps errno: this runs inside calls of the application. */
 static int futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *timeout)
@@ -134,5 +135,13 @@ void kv_gate_wait(struct kv_gate *gate)
 
 bool kv_gate_is_quiet(const struct kv_gate *gate)
 {
-	return atomic_load(&gate->closed) != 0 && is_empty(gate);
+	/* Who meets a closed gate is inside for the moment that it takes to step back. */
+	for (int i = 0; i < QUIET_TRIES; i++) {
+		if (atomic_load(&gate->closed) == 0)
+			return false;
+		if (is_empty(gate))
+			return true;
+		sched_yield();
+	}
+	return false;
 }

@@ -69,7 +69,7 @@ void kv_gate_open(struct kv_gate *gate);
 /* Waits until whoever has closed the gate has opened it; returns at once when it is open. Keeps errno. */
 void kv_gate_wait(struct kv_gate *gate);
 
-/* True if the gate is closed and nobody is inside (checkers only). */
+/* True if the gate is closed and nobody stays inside (checkers only; may take a while). */
 bool kv_gate_is_quiet(const struct kv_gate *gate);
 
 #endif
