@@ -8,7 +8,6 @@
 
 #include "hooks/call.h"
 #include "hooks/copy.h"
-#include "hooks/device.h"
 #include "hooks/launch.h"
 
 /* Up to this many copies a changed batch needs no allocation. */
@@ -46,6 +45,17 @@ static void leak(CUdeviceptr addr, const char *by)
 		kv_leak(r, KV_STATIC_GRAPH, by);
 }
 
+static CUresult touch_one(const struct kv_batch *b, size_t i)
+{
+	CUresult res = touch(b->srcs[i], b->sizes[i]);
+
+	if (res == CUDA_SUCCESS)
+		res = touch(b->dsts[i], b->sizes[i]);
+	if (res != CUDA_SUCCESS && b->fail_idx)
+		*b->fail_idx = i;
+	return res;
+}
+
 /* Backs what the copies touch. ret_n_empty: how many have an EMPTY source and were left out. */
 static CUresult touch_all(const struct kv_batch *b, size_t *ret_n_empty)
 {
@@ -59,9 +69,7 @@ static CUresult touch_all(const struct kv_batch *b, size_t *ret_n_empty)
 			n_empty++;
 			continue;
 		}
-		res = touch(b->srcs[i], b->sizes[i]);
-		if (res == CUDA_SUCCESS)
-			res = touch(b->dsts[i], b->sizes[i]);
+		res = touch_one(b, i);
 	}
 	*ret_n_empty = n_empty;
 	return res;
@@ -146,12 +154,25 @@ static CUresult call_rest(const struct kv_batch *b, const bool *out, size_t n, s
 	return res;
 }
 
-/* out: which copies are made on their own, SMALL or count entries. */
-static CUresult split(const struct kv_batch *b, bool *out, size_t n, struct rest *rest)
+/*
+ * out: room for which copies are made on their own, SMALL or count entries. A source that was EMPTY
+ * before may have got its page meanwhile, as the target of another copy: it is backed now, with its
+ * target.
+ */
+static CUresult split(const struct kv_batch *b, bool *out, struct rest *rest)
 {
-	CUresult res = n ? call_rest(b, out, n, rest)
-			 : kv_stream_verdict(b->way.stream, b->way.per_thread);
+	CUresult res = CUDA_SUCCESS;
+	size_t n = 0;
 
+	for (size_t i = 0; i < b->count && res == CUDA_SUCCESS; i++) {
+		out[i] = source_is_empty(b, i);
+		n += !out[i];
+		if (!out[i])
+			res = touch_one(b, i);
+	}
+	if (res != CUDA_SUCCESS)
+		return res;
+	res = n ? call_rest(b, out, n, rest) : kv_stream_verdict(b->way.stream, b->way.per_thread);
 	for (size_t i = 0; i < b->count && res == CUDA_SUCCESS; i++) {
 		if (out[i])
 			res = copy_alone(b, i);
@@ -164,16 +185,12 @@ static CUresult split(const struct kv_batch *b, bool *out, size_t n, struct rest
 static CUresult split_small(const struct kv_batch *b)
 {
 	CUdeviceptr dsts[SMALL], srcs[SMALL];
-	size_t sizes[SMALL], origins[SMALL], idxs[SMALL], n = 0;
+	size_t sizes[SMALL], origins[SMALL], idxs[SMALL];
 	CUmemcpyAttributes_v1 attrs[SMALL];
 	bool out[SMALL];
 	struct rest rest = {dsts, srcs, sizes, origins, idxs, attrs};
 
-	for (size_t i = 0; i < b->count; i++) {
-		out[i] = source_is_empty(b, i);
-		n += !out[i];
-	}
-	return split(b, out, n, &rest);
+	return split(b, out, &rest);
 }
 
 /* A big batch: its EMPTY sources are backed, which costs memory but no allocation here. */
@@ -181,11 +198,8 @@ static CUresult touch_empty(const struct kv_batch *b)
 {
 	CUresult res = CUDA_SUCCESS;
 
-	for (size_t i = 0; i < b->count && res == CUDA_SUCCESS; i++) {
-		res = touch(b->srcs[i], b->sizes[i]);
-		if (res == CUDA_SUCCESS)
-			res = touch(b->dsts[i], b->sizes[i]);
-	}
+	for (size_t i = 0; i < b->count && res == CUDA_SUCCESS; i++)
+		res = touch_one(b, i);
 	return res == CUDA_SUCCESS ? call(b) : res;
 }
 
@@ -193,7 +207,7 @@ static CUresult split_big(const struct kv_batch *b)
 {
 	size_t each = sizeof(CUdeviceptr) * 2 + sizeof(size_t) * 3 + sizeof(CUmemcpyAttributes_v1) +
 		      sizeof(bool);
-	size_t n = 0, count = b->count;
+	size_t count = b->count;
 	struct rest rest;
 	CUresult res;
 	char *block;
@@ -209,11 +223,7 @@ static CUresult split_big(const struct kv_batch *b)
 	rest.attr_idxs = rest.origins + count;
 	rest.attrs = (CUmemcpyAttributes_v1 *)(rest.attr_idxs + count);
 	out = (bool *)(rest.attrs + count);
-	for (size_t i = 0; i < count; i++) {
-		out[i] = source_is_empty(b, i);
-		n += !out[i];
-	}
-	res = split(b, out, n, &rest);
+	res = split(b, out, &rest);
 	free(block);
 	return res;
 }
@@ -243,169 +253,13 @@ CUresult kv_copy_batch(const struct kv_batch *b)
 		goto out;
 	if (!n_empty)
 		res = call(b);
-	else if (!b->attrs || !b->attr_idxs || !b->n_attrs || !b->way.stream)
+	else if (!b->attrs || !b->attr_idxs || !b->n_attrs || kv_batch_is_refused(&b->way))
 		res = touch_empty(b); /* the driver will refuse it, let it */
 	else if (b->count <= SMALL)
 		res = split_small(b);
 	else
 		res = split_big(b);
 out:
-	kv_submit_leave();
-	return res;
-}
-
-/* ---- three dimensions ---- */
-
-static CUresult call3d(const struct kv_batch3d *b, CUDA_MEMCPY3D_BATCH_OP_v1 *ops)
-{
-	if (b->real)
-		return b->real(b->count, ops, b->fail_idx, b->flags, b->way.stream);
-	return b->real_v2(b->count, ops, b->flags, b->way.stream);
-}
-
-/* Bytes from the first to behind the last of an operand, whose lengths are in elements of one byte
- * when neither side is an array. With an array the element's size is the array's. */
-static uint64_t span3d(const CUmemcpy3DOperand_v1 *side, const CUextent3D *extent, uint64_t element)
-{
-	uint64_t row = side->op.ptr.rowLength ? side->op.ptr.rowLength : extent->width;
-	uint64_t layer = side->op.ptr.layerHeight ? side->op.ptr.layerHeight : extent->height;
-
-	if (!extent->width || !extent->height || !extent->depth)
-		return 0;
-	return ((extent->depth - 1) * row * layer + (extent->height - 1) * row + extent->width) *
-	       element;
-}
-
-static uint64_t format_bytes(CUarray_format format)
-{
-	switch (format) {
-	case CU_AD_FORMAT_UNSIGNED_INT8:
-	case CU_AD_FORMAT_SIGNED_INT8:
-		return 1;
-	case CU_AD_FORMAT_UNSIGNED_INT16:
-	case CU_AD_FORMAT_SIGNED_INT16:
-	case CU_AD_FORMAT_HALF:
-		return 2;
-	default:
-		return 4; /* at least what any other needs per channel: more is touched, never less
-			   */
-	}
-}
-
-static uint64_t element_of(const CUmemcpy3DOperand_v1 *a, const CUmemcpy3DOperand_v1 *b)
-{
-	const CUmemcpy3DOperand_v1 *array = a->type == CU_MEMCPY_OPERAND_TYPE_ARRAY ? a : b;
-	CUDA_ARRAY3D_DESCRIPTOR_v2 desc;
-	struct kv_own_call own;
-	CUresult res;
-
-	if (array->type != CU_MEMCPY_OPERAND_TYPE_ARRAY)
-		return 1;
-	kv_own_begin(&own);
-	res = KV_REAL(cuArray3DGetDescriptor_v2)(&desc, array->op.array.array);
-	kv_own_end(&own);
-	return res == CUDA_SUCCESS ? format_bytes(desc.Format) * desc.NumChannels : 16;
-}
-
-static struct kv_reservation *reservation_of(const CUmemcpy3DOperand_v1 *side)
-{
-	if (side->type != CU_MEMCPY_OPERAND_TYPE_POINTER)
-		return NULL;
-	return kv_core_find(kv_hooks.core, side->op.ptr.ptr);
-}
-
-static CUresult touch3d(const CUDA_MEMCPY3D_BATCH_OP_v1 *op, const CUmemcpy3DOperand_v1 *side,
-	bool captured, const char *by)
-{
-	struct kv_reservation *r = reservation_of(side);
-
-	if (!r)
-		return CUDA_SUCCESS;
-	if (captured) {
-		kv_leak(r, KV_STATIC_GRAPH, by);
-		return CUDA_SUCCESS;
-	}
-	return kv_copy_touch(
-		r, side->op.ptr.ptr, span3d(side, &op->extent, element_of(&op->src, &op->dst)));
-}
-
-static void scan3d(const CUDA_MEMCPY3D_BATCH_OP_v1 *op, const char *by)
-{
-	const CUmemcpy3DOperand_v1 *src = &op->src;
-	uint64_t element = element_of(&op->src, &op->dst);
-	uint64_t row = (src->op.ptr.rowLength ? src->op.ptr.rowLength : op->extent.width) * element;
-	uint64_t layer = src->op.ptr.layerHeight ? src->op.ptr.layerHeight : op->extent.height;
-
-	if (src->type != CU_MEMCPY_OPERAND_TYPE_POINTER || reservation_of(src) ||
-		!kv_copy_host_reads(src->op.ptr.ptr))
-		return;
-	for (uint64_t z = 0; z < op->extent.depth; z++) {
-		for (uint64_t y = 0; y < op->extent.height; y++)
-			kv_upload_scan((const void *)(src->op.ptr.ptr + (z * layer + y) * row),
-				op->extent.width * element, by);
-	}
-}
-
-/* A packed source of zeros instead of an EMPTY one, if the zero page is big enough. */
-static bool replace_empty(CUDA_MEMCPY3D_BATCH_OP_v1 *op)
-{
-	struct kv_reservation *r = reservation_of(&op->src);
-	uint64_t element, span;
-
-	if (!r)
-		return false;
-	element = element_of(&op->src, &op->dst);
-	span = span3d(&op->src, &op->extent, element);
-	if (!span || !kv_copy_is_empty(r, op->src.op.ptr.ptr - kv_reservation_base(r), span))
-		return false;
-	if (op->extent.width * op->extent.height * op->extent.depth * element > KV_ZERO_PAGE_SIZE ||
-		!kv_copy_zeros(r))
-		return false;
-	op->src.op.ptr.ptr = kv_copy_zeros(r);
-	op->src.op.ptr.rowLength = 0;
-	op->src.op.ptr.layerHeight = 0;
-	return true;
-}
-
-/* changed: room for a copy of the operations, or NULL: then sources are backed whatever they are.
- */
-static CUresult batch3d_inside(const struct kv_batch3d *b, CUDA_MEMCPY3D_BATCH_OP_v1 *changed)
-{
-	bool captured = kv_stream_captures(b->way.stream, b->way.per_thread);
-	CUresult res = CUDA_SUCCESS;
-
-	if (!captured)
-		res = kv_submit_settle();
-	for (size_t i = 0; i < b->count && res == CUDA_SUCCESS; i++) {
-		CUDA_MEMCPY3D_BATCH_OP_v1 *op = changed ? &changed[i] : &b->ops[i];
-
-		scan3d(op, b->way.by);
-		if (captured || !changed || !replace_empty(op))
-			res = touch3d(op, &op->src, captured, b->way.by);
-		if (res == CUDA_SUCCESS)
-			res = touch3d(op, &op->dst, captured, b->way.by);
-	}
-	if (res == CUDA_SUCCESS)
-		res = kv_submit_settle();
-	return res == CUDA_SUCCESS ? call3d(b, changed ? changed : b->ops) : res;
-}
-
-CUresult kv_copy_batch3d(const struct kv_batch3d *b)
-{
-	CUDA_MEMCPY3D_BATCH_OP_v1 small[8], *changed = NULL;
-	CUresult res;
-
-	if (!b->ops || !b->count || !kv_submit_enter())
-		return call3d(b, b->ops);
-	if (b->count <= sizeof(small) / sizeof(*small))
-		changed = small;
-	else if (b->count < SIZE_MAX / sizeof(*changed))
-		changed = malloc(b->count * sizeof(*changed));
-	if (changed)
-		memcpy(changed, b->ops, b->count * sizeof(*changed));
-	res = batch3d_inside(b, changed);
-	if (changed != small)
-		free(changed);
 	kv_submit_leave();
 	return res;
 }

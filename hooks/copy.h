@@ -80,6 +80,8 @@ CUresult kv_copy_2d(const struct kv_way *way, PFN_cuMemcpy2D_v3020 real,
 	PFN_cuMemcpy2DAsync_v3020 real_async, const CUDA_MEMCPY2D_v2 *box);
 CUresult kv_copy_3d(const struct kv_way *way, PFN_cuMemcpy3D_v3020 real,
 	PFN_cuMemcpy3DAsync_v3020 real_async, const CUDA_MEMCPY3D_v2 *box);
+/* [inside] The same when the caller has entered the gate and leaves it. */
+CUresult kv_copy_3d_inside(const struct kv_way *way, const CUDA_MEMCPY3D_v2 *box);
 CUresult kv_copy_3d_peer(const struct kv_way *way, PFN_cuMemcpy3DPeer_v4000 real,
 	PFN_cuMemcpy3DPeerAsync_v4000 real_async, const CUDA_MEMCPY3D_PEER_v1 *box);
 
@@ -90,7 +92,7 @@ CUresult kv_copy_dtoa(const struct kv_way *way, PFN_cuMemcpyDtoA_v3020 real, CUa
 CUresult kv_copy_atod(const struct kv_way *way, PFN_cuMemcpyAtoD_v3020 real, CUdeviceptr dst,
 	CUarray src, size_t src_offset, size_t length);
 
-/* ---- batches (batch.c) ---- */
+/* ---- batches (batch.c, batch3d.c) ---- */
 
 struct kv_batch {
 	struct kv_way way;
@@ -105,6 +107,11 @@ struct kv_batch {
 	PFN_cuMemcpyBatchAsync_v13000 real_v2; /* ... without */
 };
 CUresult kv_copy_batch(const struct kv_batch *batch);
+/* The driver refuses batches on the legacy stream, whatever is in them. */
+static inline bool kv_batch_is_refused(const struct kv_way *way)
+{
+	return way->stream == CU_STREAM_LEGACY || (!way->stream && !way->per_thread);
+}
 
 struct kv_batch3d {
 	struct kv_way way;

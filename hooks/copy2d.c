@@ -4,7 +4,8 @@
  *
  * All forms are read into struct box, whose two sides say where the first byte is and how far the
  * last is from it. A box of one row is a linear copy. A source that is EMPTY as a whole is replaced
- * by zeros, copied with the three-dimensional call, which can write what every other form can.
+ * by zeros, copied with the three-dimensional call, which can write what the plain forms can, or
+ * with its peer form.
  */
 #include <string.h>
 
@@ -128,7 +129,36 @@ static bool source_is_empty(const struct box *box)
 
 /* ---- zeros ---- */
 
-static CUresult issue_zeros(const struct kv_way *way, const CUDA_MEMCPY3D_v2 *desc)
+/* Where the zeros go: one of the two. */
+struct target {
+	const CUDA_MEMCPY3D_v2 *plain;
+	const CUDA_MEMCPY3D_PEER_v1 *peer;
+};
+
+/* A piece of one layer of the box: bytes, rows, layers. */
+struct part {
+	uint64_t x, y, z, width, height;
+};
+
+/* Both structures of the driver name their fields alike. */
+#define FROM_ZEROS(desc, zeros, part) \
+	do { \
+		(desc)->srcXInBytes = (desc)->srcY = (desc)->srcZ = (desc)->srcLOD = 0; \
+		(desc)->srcMemoryType = CU_MEMORYTYPE_DEVICE; \
+		(desc)->srcHost = NULL; \
+		(desc)->srcDevice = (zeros); \
+		(desc)->srcArray = NULL; \
+		(desc)->srcPitch = (part)->width; \
+		(desc)->srcHeight = 0; \
+		(desc)->dstXInBytes += (part)->x; \
+		(desc)->dstY += (part)->y; \
+		(desc)->dstZ += (part)->z; \
+		(desc)->WidthInBytes = (part)->width; \
+		(desc)->Height = (part)->height; \
+		(desc)->Depth = 1; \
+	} while (0)
+
+static CUresult issue_plain(const struct kv_way *way, const CUDA_MEMCPY3D_v2 *desc)
 {
 	if (way->async)
 		return way->per_thread ? KV_REAL(cuMemcpy3DAsync_v2_ptsz)(desc, way->stream)
@@ -136,46 +166,67 @@ static CUresult issue_zeros(const struct kv_way *way, const CUDA_MEMCPY3D_v2 *de
 	return way->per_thread ? KV_REAL(cuMemcpy3D_v2_ptds)(desc) : KV_REAL(cuMemcpy3D_v2)(desc);
 }
 
-/*
- * The target of *target gets zeros instead of its source, as many rows at a time as the zero page
- * holds. A row longer than the zero page: false, and nothing is done.
- */
-static bool put_zeros(const struct kv_way *way, const struct box *box, CUdeviceptr zeros,
-	const CUDA_MEMCPY3D_v2 *target, CUresult *ret_result)
+static CUresult issue_peer(const struct kv_way *way, const CUDA_MEMCPY3D_PEER_v1 *desc)
 {
-	uint64_t rows = box->width ? KV_ZERO_PAGE_SIZE / box->width : 0;
-	CUDA_MEMCPY3D_v2 desc = *target;
-	CUresult res = CUDA_SUCCESS;
+	if (way->async)
+		return way->per_thread ? KV_REAL(cuMemcpy3DPeerAsync_ptsz)(desc, way->stream)
+				       : KV_REAL(cuMemcpy3DPeerAsync)(desc, way->stream);
+	return way->per_thread ? KV_REAL(cuMemcpy3DPeer_ptds)(desc) : KV_REAL(cuMemcpy3DPeer)(desc);
+}
 
-	if (!zeros || !rows)
-		return false;
-	desc.srcXInBytes = desc.srcY = desc.srcZ = desc.srcLOD = 0;
-	desc.srcMemoryType = CU_MEMORYTYPE_DEVICE;
-	desc.srcDevice = zeros;
-	desc.srcArray = NULL;
-	desc.srcPitch = box->width;
-	desc.srcHeight = 0;
-	desc.Depth = 1;
-	for (uint64_t z = 0; z < box->depth && res == CUDA_SUCCESS; z++) {
-		desc.dstZ = target->dstZ + z;
-		for (uint64_t y = 0; y < box->height && res == CUDA_SUCCESS; y += rows) {
-			desc.dstY = target->dstY + y;
-			desc.Height = box->height - y < rows ? box->height - y : rows;
-			res = issue_zeros(way, &desc);
+static CUresult issue_zeros(const struct kv_way *way, const struct target *target,
+	CUdeviceptr zeros, const struct part *part)
+{
+	CUDA_MEMCPY3D_PEER_v1 peer;
+	CUDA_MEMCPY3D_v2 plain;
+
+	if (target->peer) {
+		peer = *target->peer;
+		FROM_ZEROS(&peer, zeros, part);
+		return issue_peer(way, &peer);
+	}
+	plain = *target->plain;
+	FROM_ZEROS(&plain, zeros, part);
+	return issue_plain(way, &plain);
+}
+
+/* The target gets zeros instead of its source, as much of a layer at a time as the zero page holds.
+ */
+static CUresult put_zeros(const struct kv_way *way, const struct box *box, CUdeviceptr zeros,
+	const struct target *target)
+{
+	uint64_t width = box->width < KV_ZERO_PAGE_SIZE ? box->width : KV_ZERO_PAGE_SIZE;
+	uint64_t rows = width ? KV_ZERO_PAGE_SIZE / width : 0;
+	CUresult res = CUDA_SUCCESS;
+	struct part part;
+
+	for (part.z = 0; rows && part.z < box->depth; part.z++) {
+		for (part.y = 0; part.y < box->height; part.y += rows) {
+			part.height = box->height - part.y < rows ? box->height - part.y : rows;
+			for (part.x = 0; part.x < box->width; part.x += width) {
+				part.width =
+					box->width - part.x < width ? box->width - part.x : width;
+				res = issue_zeros(way, target, zeros, &part);
+				if (res != CUDA_SUCCESS)
+					return res;
+			}
 		}
 	}
-	*ret_result = res;
-	return true;
+	return res;
 }
 
 /* A copy whose source is EMPTY as a whole. False: it was not, or cannot be done so. */
-static bool copy_empty(const struct kv_way *way, const struct box *box,
-	const CUDA_MEMCPY3D_v2 *target, CUresult *ret_result)
+static bool copy_empty(const struct kv_way *way, const struct box *box, const struct target *target,
+	CUresult *ret_result)
 {
 	const struct side *dst = &box->dst;
+	CUdeviceptr zeros;
 	CUresult res;
 
 	if (!source_is_empty(box))
+		return false;
+	zeros = kv_copy_zeros(box->src.r);
+	if (!zeros)
 		return false;
 	res = kv_submit_settle();
 	if (!source_is_empty(box))
@@ -187,16 +238,15 @@ static bool copy_empty(const struct kv_way *way, const struct box *box,
 	}
 	if (res == CUDA_SUCCESS)
 		res = touch(dst);
-	if (res != CUDA_SUCCESS) {
-		*ret_result = res;
-		return true;
-	}
-	return put_zeros(way, box, kv_copy_zeros(box->src.r), target, ret_result);
+	if (res == CUDA_SUCCESS)
+		res = put_zeros(way, box, zeros, target);
+	*ret_result = res;
+	return true;
 }
 
 /* Everything before the driver call. True: the driver may be called; else *ret_result is the
  * answer. */
-static bool before(const struct kv_way *way, const struct box *box, const CUDA_MEMCPY3D_v2 *target,
+static bool before(const struct kv_way *way, const struct box *box, const struct target *target,
 	CUresult *ret_result)
 {
 	scan_source(way, box);
@@ -206,7 +256,7 @@ static bool before(const struct kv_way *way, const struct box *box, const CUDA_M
 		*ret_result = kv_submit_settle();
 		return *ret_result == CUDA_SUCCESS;
 	}
-	if (target && copy_empty(way, box, target, ret_result))
+	if (copy_empty(way, box, target, ret_result))
 		return false;
 	*ret_result = touch(&box->src);
 	if (*ret_result == CUDA_SUCCESS)
@@ -263,7 +313,8 @@ CUresult kv_copy_2d(const struct kv_way *way, PFN_cuMemcpy2D_v3020 real,
 	PFN_cuMemcpy2DAsync_v3020 real_async, const CUDA_MEMCPY2D_v2 *desc)
 {
 	struct kv_copy row = {.way = *way, .box = desc, .issue = issue_row};
-	CUDA_MEMCPY3D_v2 target;
+	CUDA_MEMCPY3D_v2 plain;
+	struct target target = {.plain = &plain};
 	struct box box;
 	CUresult res;
 
@@ -285,7 +336,7 @@ CUresult kv_copy_2d(const struct kv_way *way, PFN_cuMemcpy2D_v3020 real,
 		row.fill_by_copy = box.dst.type == CU_MEMORYTYPE_UNIFIED && !box.dst.r;
 		res = kv_copy_inside(&row);
 	} else {
-		target_of_2d(desc, &target);
+		target_of_2d(desc, &plain);
 		if (before(way, &box, &target, &res))
 			res = issue_2d(&row, desc);
 	}
@@ -298,29 +349,36 @@ CUresult kv_copy_2d(const struct kv_way *way, PFN_cuMemcpy2D_v3020 real,
 CUresult kv_copy_3d(const struct kv_way *way, PFN_cuMemcpy3D_v3020 real,
 	PFN_cuMemcpy3DAsync_v3020 real_async, const CUDA_MEMCPY3D_v2 *desc)
 {
-	struct box box;
 	CUresult res;
 
 	if (!desc || !kv_submit_enter())
 		return real_async ? real_async(desc, way->stream) : real(desc);
-	box_of_3d(desc, &box);
-	if (before(way, &box, desc, &res))
-		res = real_async ? real_async(desc, way->stream) : real(desc);
+	res = kv_copy_3d_inside(way, desc);
 	kv_submit_leave();
 	return res;
+}
+
+CUresult kv_copy_3d_inside(const struct kv_way *way, const CUDA_MEMCPY3D_v2 *desc)
+{
+	struct target target = {.plain = desc};
+	struct box box;
+	CUresult res;
+
+	box_of_3d(desc, &box);
+	return before(way, &box, &target, &res) ? issue_plain(way, desc) : res;
 }
 
 CUresult kv_copy_3d_peer(const struct kv_way *way, PFN_cuMemcpy3DPeer_v4000 real,
 	PFN_cuMemcpy3DPeerAsync_v4000 real_async, const CUDA_MEMCPY3D_PEER_v1 *desc)
 {
+	struct target target = {.peer = desc};
 	struct box box;
 	CUresult res;
 
 	if (!desc || !kv_submit_enter())
 		return real_async ? real_async(desc, way->stream) : real(desc);
 	box_of_peer(desc, &box);
-	/* No target for zeros: it is of another context, which the plain call could not reach. */
-	if (before(way, &box, NULL, &res))
+	if (before(way, &box, &target, &res))
 		res = real_async ? real_async(desc, way->stream) : real(desc);
 	kv_submit_leave();
 	return res;

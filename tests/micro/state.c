@@ -117,19 +117,26 @@ uint64_t micro_evictions(void)
 	return state_counter(STATE_COUNTER(pages_evicted));
 }
 
+bool state_reservation(uint64_t base, struct kv_reservation_stats *ret_row)
+{
+	for (uint32_t i = 0; state_find_self() && i < KV_COORD_ROWS; i++) {
+		copy(ret_row, &slot->rows[i], sizeof(*ret_row));
+		if (ret_row->base == base)
+			return true;
+	}
+	return false;
+}
+
 void micro_reservation(CUdeviceptr base, struct micro_state *ret_state)
 {
 	struct kv_reservation_stats row;
 
 	memset(ret_state, 0, sizeof(*ret_state));
-	for (uint32_t i = 0; state_find_self() && i < KV_COORD_ROWS; i++) {
-		copy(&row, &slot->rows[i], sizeof(row));
-		if (row.base != base)
-			continue;
-		ret_state->found = true;
-		ret_state->backed = row.backed;
-		ret_state->evicted = row.evicted;
-		ret_state->reason = row.static_reason;
-		memcpy(ret_state->by, row.static_by, sizeof(ret_state->by));
-	}
+	if (!state_reservation(base, &row))
+		return;
+	ret_state->found = true;
+	ret_state->backed = row.backed;
+	ret_state->evicted = row.evicted;
+	ret_state->reason = row.static_reason;
+	memcpy(ret_state->by, row.static_by, sizeof(ret_state->by));
 }

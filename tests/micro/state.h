@@ -20,5 +20,7 @@ bool state_process(struct kv_process_stats *ret_stats);
 bool state_wait_above(unsigned long offset, uint64_t value);
 #define STATE_COUNTER(field) __builtin_offsetof(struct kv_process_stats, field)
 uint64_t state_counter(unsigned long offset);
+/* A copy of the row of the reservation that starts at base. False: there is none. */
+bool state_reservation(uint64_t base, struct kv_reservation_stats *ret_row);
 
 #endif

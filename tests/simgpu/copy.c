@@ -295,6 +295,14 @@ CUresult sim_cuMemcpyBatchAsync_v2(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t 
 	if (stream->legacy || !dsts || !srcs || !sizes || !count || !attrs || !attr_indices ||
 		!n_attrs)
 		return CUDA_ERROR_INVALID_VALUE;
+	for (size_t k = 0; k < n_attrs; k++) {
+		/* Each attribute holds from its copy up to the next one's; the first from the
+		 * first. */
+		if (k ? attr_indices[k] <= attr_indices[k - 1] : attr_indices[0] != 0)
+			return CUDA_ERROR_INVALID_VALUE;
+		if (attr_indices[k] >= count)
+			return CUDA_ERROR_INVALID_VALUE;
+	}
 	if (stream->capture)
 		return sim_capture_break(stream);
 	for (size_t i = 0; i < count; i++) {
