@@ -46,10 +46,15 @@ static int try_join(char text[128])
 	return place_join_within(10000000, &coord, text, 128);
 }
 
-static uint64_t random_state = 1;
+static uint64_t random_state; /* 0: not seeded yet */
 
+/* The same words in every run, other ones with another KV_TEST_SEED. */
 static uint64_t random_word(void)
 {
+	const char *given = getenv("KV_TEST_SEED");
+
+	if (!random_state)
+		random_state = (given ? strtoull(given, NULL, 0) : 0) * 0x9e3779b97f4a7c15ull | 1;
 	random_state ^= random_state << 13;
 	random_state ^= random_state >> 7;
 	random_state ^= random_state << 17;

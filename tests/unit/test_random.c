@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_random.c - random operations against an ideal memory: what is read is what was written,
- * whatever was evicted, reaped, spilled or failed meanwhile. Seeded: the same steps in every run.
+ * whatever was evicted, reaped, spilled or failed meanwhile. Seeded: the same steps in every run,
+ * other ones with another KV_TEST_SEED (a number; 0 if it is not set).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,9 +100,9 @@ static int step(struct random *x)
 	return touch_step(x, b);
 }
 
-static void walk(uint64_t seed, uint64_t n_steps, bool failures)
+static void walk(uint64_t seeded, uint64_t n_steps, bool failures)
 {
-	struct random x = {.state = seed * 0x9E3779B97F4A7C15ull | 1};
+	struct random x = {.state = seeded * 0x9E3779B97F4A7C15ull | 1};
 
 	fixture_open(
 		&x.f, (struct fixture_options){
@@ -119,10 +120,10 @@ static void walk(uint64_t seed, uint64_t n_steps, bool failures)
 		}
 		x.n_failed += error < 0;
 		cr_assert(error != -EUCLEAN, "seed %llu step %llu: content lost",
-			(unsigned long long)seed, (unsigned long long)i);
+			(unsigned long long)seeded, (unsigned long long)i);
 		cr_assert(error == 0 || error == -ENOMEM || (error == -EIO && injected),
-			"seed %llu step %llu: %d", (unsigned long long)seed, (unsigned long long)i,
-			error);
+			"seed %llu step %llu: %d", (unsigned long long)seeded,
+			(unsigned long long)i, error);
 		if (i % 8 == 0 || error < 0)
 			EXPECT_SANE(&x.f);
 	}
@@ -141,14 +142,21 @@ static void walk(uint64_t seed, uint64_t n_steps, bool failures)
 		CLOSE(&x.f);
 }
 
+static uint64_t seed(uint64_t number)
+{
+	const char *given = getenv("KV_TEST_SEED");
+
+	return (given ? strtoull(given, NULL, 0) : 0) * 4 + number;
+}
+
 Test(random, a_hundred_thousand_steps_lose_nothing)
 {
-	walk(1, 50000, false);
-	walk(2, 50000, false);
+	walk(seed(1), 50000, false);
+	walk(seed(2), 50000, false);
 }
 
 Test(random, a_device_that_fails_now_and_then_loses_nothing)
 {
-	walk(3, 25000, true);
-	walk(4, 25000, true);
+	walk(seed(3), 25000, true);
+	walk(seed(4), 25000, true);
 }

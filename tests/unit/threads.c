@@ -47,9 +47,12 @@ static uint32_t next(struct worker *w, uint32_t below)
 
 static void start(struct worker *w, uint32_t n, void *(*body)(void *))
 {
+	const char *given = getenv("KV_TEST_SEED");
+	uint32_t seed = given ? (uint32_t)strtoul(given, NULL, 0) : 0;
+
 	for (uint32_t i = 0; i < n; i++) {
 		w[i].number = i;
-		w[i].seed = i * 77 + 1;
+		w[i].seed = (seed * 64 + i) * 77 + 1;
 		if (pthread_create(&w[i].thread, NULL, body, &w[i]))
 			abort();
 	}
