@@ -36,6 +36,8 @@ int kv_core_new(const struct kv_core_config *config, struct kv_core **ret_core)
 	atomic_init(&core->hot.n_unsettled, 0);
 	atomic_init(&core->hot.lo, 0);
 	atomic_init(&core->hot.hi, 0);
+	atomic_init(&core->hot.wide_lo, 0);
+	atomic_init(&core->hot.wide_hi, 0);
 	kv_gate_init(&core->hot.gate);
 	kv_table_init(&core->table, &core->hot);
 	*ret_core = core;
@@ -139,6 +141,11 @@ void kv_space_drop(struct kv_space *space, int ops_work)
 	kv_store_forget(space);
 	kv_quiesce_end(space, start);
 	kv_space_publish(space);
+}
+
+void kv_core_watch(struct kv_core *core, uint64_t low, uint64_t high)
+{
+	kv_table_watch(&core->table, low, high);
 }
 
 struct kv_reservation *kv_core_find(struct kv_core *core, kv_gpu_addr addr)

@@ -120,6 +120,13 @@ struct kv_reservation *kv_core_find(struct kv_core *core, kv_gpu_addr addr);
 static inline bool kv_core_hits(
 	struct kv_core *core, uint64_t addr, struct kv_reservation **ret_reservation);
 
+/*
+ * Addresses that are not ours, but that the caller wants to meet on the launch path: from now on
+ * kv_core_wide_bounds() covers [low, high) as well. Cannot be taken back. Before anybody can know
+ * the address. Takes the table's lock.
+ */
+void kv_core_watch(struct kv_core *core, uint64_t low, uint64_t high);
+
 kv_gpu_addr kv_reservation_base(const struct kv_reservation *r);
 uint64_t kv_reservation_requested(const struct kv_reservation *r);
 uint64_t kv_reservation_reserved(const struct kv_reservation *r);

@@ -21,6 +21,7 @@ struct kv_core;
 struct kv_reservation;
 
 struct kv_core_hot {
+	struct kv_gate gate; /* first: its address costs a launch nothing */
 	/* atomic: relaxed; who was given a reservation's address was given this count before it */
 	_Atomic uint32_t n_live;
 	/* Reservations that are static and not whole. atomic: relaxed; it rises either in the
@@ -32,7 +33,9 @@ struct kv_core_hot {
 	 * reservation that needed attention before and after */
 	_Atomic uint64_t lo;
 	_Atomic uint64_t hi;
-	struct kv_gate gate;
+	/* Bounds of those and of what is watched (kv_core_watch()). atomic: as lo and hi */
+	_Atomic uint64_t wide_lo;
+	_Atomic uint64_t wide_hi;
 };
 
 /* The slow half of kv_core_hits(): addr is within the bounds. */
@@ -60,16 +63,26 @@ static inline bool kv_core_hits(
 }
 
 /*
- * [inside] Every address for which kv_core_hits() could be true lies in [*ret_low, *ret_high), now and
- * until the caller leaves the gate, unless it gets the address of a new reservation meanwhile.
+ * [inside] Every address for which kv_core_hits() could be true lies in [*ret_low, *ret_high), now
+ * and until the caller leaves the gate, unless it gets the address of a new reservation meanwhile.
  */
-static inline void kv_core_bounds(
-	const struct kv_core *core, uint64_t *ret_low, uint64_t *ret_high)
+static inline void kv_core_bounds(const struct kv_core *core, uint64_t *ret_low, uint64_t *ret_high)
 {
 	const struct kv_core_hot *hot = (const struct kv_core_hot *)core;
 
 	*ret_low = atomic_load_explicit(&hot->lo, memory_order_relaxed);
 	*ret_high = atomic_load_explicit(&hot->hi, memory_order_relaxed);
+}
+
+/* [inside] The same for the addresses that are watched or for which kv_core_hits() could be true.
+ */
+static inline void kv_core_wide_bounds(
+	const struct kv_core *core, uint64_t *ret_low, uint64_t *ret_high)
+{
+	const struct kv_core_hot *hot = (const struct kv_core_hot *)core;
+
+	*ret_low = atomic_load_explicit(&hot->wide_lo, memory_order_relaxed);
+	*ret_high = atomic_load_explicit(&hot->wide_hi, memory_order_relaxed);
 }
 
 static inline void kv_core_enter(struct kv_core *core, uint32_t slot)
@@ -86,11 +99,17 @@ static inline void kv_core_leave(struct kv_core *core, uint32_t slot)
 	kv_gate_leave(&hot->gate, slot);
 }
 
-static inline int kv_settle(struct kv_core *core)
+/* [inside] True if kv_settle() would have something to do. */
+static inline bool kv_core_unsettled(const struct kv_core *core)
 {
 	const struct kv_core_hot *hot = (const struct kv_core_hot *)core;
 
-	if (atomic_load_explicit(&hot->n_unsettled, memory_order_relaxed) == 0)
+	return atomic_load_explicit(&hot->n_unsettled, memory_order_relaxed) != 0;
+}
+
+static inline int kv_settle(struct kv_core *core)
+{
+	if (!kv_core_unsettled(core))
 		return 0;
 	return kv_settle_all(core);
 }

@@ -28,6 +28,7 @@ void kv_table_init(struct kv_table *table, struct kv_core_hot *hot)
 		atomic_init(&table->reservation[i], NULL);
 		atomic_init(&table->quiet[i], false);
 	}
+	table->watch_lo = table->watch_hi = 0;
 	kv_lock_init(&table->lock, KV_RANK_TABLE);
 	table->hot = hot;
 }
@@ -130,6 +131,14 @@ static void write_end(struct kv_table *table)
 	}
 	atomic_store_explicit(&table->hot->lo, lo, memory_order_relaxed);
 	atomic_store_explicit(&table->hot->hi, hi, memory_order_relaxed);
+	if (table->watch_hi) {
+		if (hi == 0 || table->watch_lo < lo)
+			lo = table->watch_lo;
+		if (table->watch_hi > hi)
+			hi = table->watch_hi;
+	}
+	atomic_store_explicit(&table->hot->wide_lo, lo, memory_order_relaxed);
+	atomic_store_explicit(&table->hot->wide_hi, hi, memory_order_relaxed);
 	atomic_store_explicit(&table->lo, n ? LOAD(table->base[0]) : 0, memory_order_relaxed);
 	atomic_store_explicit(&table->hi, n ? LOAD(table->end[n - 1]) : 0, memory_order_relaxed);
 }
@@ -204,6 +213,20 @@ void kv_table_refresh(struct kv_table *table, struct kv_reservation *r)
 		write_begin(table);
 		STORE(table->quiet[at], LOAD(r->quiet));
 		write_end(table);
+	}
+	kv_lock_drop(&table->lock);
+}
+
+void kv_table_watch(struct kv_table *table, uint64_t low, uint64_t high)
+{
+	kv_lock_take(&table->lock);
+	if (!table->watch_hi || low < table->watch_lo || high > table->watch_hi) {
+		if (!table->watch_hi || low < table->watch_lo)
+			table->watch_lo = low;
+		if (high > table->watch_hi)
+			table->watch_hi = high;
+		write_begin(table);
+		write_end(table); /* works out the bounds */
 	}
 	kv_lock_drop(&table->lock);
 }

@@ -16,48 +16,26 @@
 #include <string.h>
 
 #include "hooks/call.h"
-#include "hooks/launch.h"
+#include "hooks/kernel.h"
 #include "hooks/module.h"
 
 #define TABLE_START 256u
 #define RECORD_BUCKETS 512u
 
-struct table {
-	uint32_t mask; /* slots - 1; a power of two */
-	uint32_t used; /* guarded by mutex */
-	_Atomic(const struct kv_kernel *)
-		slots[]; /* atomic: release on insert, acquire in lookup */
-};
-
 struct record {
 	struct kv_kernel kernel;
 	struct record *next; /* in its bucket; guarded by mutex */
-	/* then: offsets, sizes, words, name */
+			     /* then: offsets, sizes, heads, words, name */
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* leaf */
-static _Atomic(struct table *) current; /* atomic: release on replacement, acquire in lookup */
-static _Atomic uint32_t generation;     /* atomic: acq_rel; how often everything was forgotten */
+/* Has no room, so that it is replaced before anything is put into it. */
+static struct kv_kernel_table no_kernels = {.slots = {NULL}};
+_Atomic(struct kv_kernel_table *) kv_kernels = &no_kernels;
+static _Atomic uint32_t generation; /* atomic: acq_rel; how often everything was forgotten */
 static struct record *records[RECORD_BUCKETS]; /* guarded by mutex */
 
 static const struct kv_kernel unknown = {.name = "?"};
-
-static uint32_t hash(const void *handle)
-{
-	return ((uintptr_t)handle >> 4) * 0x9e3779b97f4a7c15ull >> 32;
-}
-
-/* [hot] */
-static const struct kv_kernel *lookup(const struct table *table, const void *handle)
-{
-	const struct kv_kernel *kernel;
-
-	for (uint32_t i = hash(handle);; i++) {
-		kernel = atomic_load_explicit(&table->slots[i & table->mask], memory_order_acquire);
-		if (!kernel || kernel->handle == handle)
-			return kernel;
-	}
-}
 
 /* ---- making a record ---- */
 
@@ -103,17 +81,27 @@ static struct record *record_new(
 	const void *handle, const char *name, const struct kv_layout *layout)
 {
 	uint32_t n = layout ? layout->n_params : 0, n_words = list_words(layout, NULL);
-	struct record *record = malloc(sizeof(*record) + 2 * n * sizeof(uint32_t) +
+	uint32_t heads_max = n + KV_KERNEL_STEP, n_heads = 0;
+	struct record *record = malloc(sizeof(*record) + (2 * n + heads_max) * sizeof(uint32_t) +
 				       n_words * sizeof(struct kv_kernel_word) + strlen(name) + 1);
 	struct kv_kernel_word *words;
-	uint32_t *offsets, *sizes;
+	bool simple;
+	uint32_t *offsets, *sizes, *heads;
 
 	if (!record)
 		return NULL;
 	offsets = (uint32_t *)(record + 1);
 	sizes = offsets + n;
-	words = (struct kv_kernel_word *)(sizes + n);
+	heads = sizes + n;
+	words = (struct kv_kernel_word *)(heads + heads_max);
 	list_words(layout, words);
+	for (uint32_t i = 0; i < n_words; i++)
+		if (!words[i].at)
+			heads[n_heads++] = words[i].param;
+	simple = n_heads && n_heads == n_words;
+	/* Looking at a word twice is cheaper than counting on the launch path. */
+	for (; n_heads % KV_KERNEL_STEP; n_heads++)
+		heads[n_heads] = heads[n_heads - 1];
 	record->next = NULL;
 	record->kernel = (struct kv_kernel){
 		.handle = handle,
@@ -124,6 +112,9 @@ static struct record *record_new(
 		.sizes = sizes,
 		.n_words = n_words,
 		.words = words,
+		.heads = heads,
+		.heads_end = heads + n_heads,
+		.simple = simple,
 		.layout_known = layout,
 		.transient = is_transient(name),
 	};
@@ -253,40 +244,41 @@ static struct record *record_make(const void *handle)
 /* ---- publishing ---- */
 
 /* [mutex] Room for one more; a new table if needed. NULL: no memory. */
-static struct table *table_with_room(void)
+static struct kv_kernel_table *table_with_room(void)
 {
-	struct table *old = atomic_load_explicit(&current, memory_order_relaxed), *table;
+	struct kv_kernel_table *old = atomic_load_explicit(&kv_kernels, memory_order_relaxed),
+			       *table;
 	uint32_t n;
 
-	if (old && old->used < (old->mask + 1) / 2)
+	if (old->used < (old->mask + 1) / 2)
 		return old;
-	n = old ? 2 * (old->mask + 1) : TABLE_START;
+	n = old == &no_kernels ? TABLE_START : 2 * (old->mask + 1);
 	table = calloc(1, sizeof(*table) + n * sizeof(table->slots[0]));
 	if (!table)
 		return NULL;
 	table->mask = n - 1;
-	for (uint32_t i = 0; old && i <= old->mask; i++) {
+	for (uint32_t i = 0; i <= old->mask; i++) {
 		const struct kv_kernel *kernel =
 			atomic_load_explicit(&old->slots[i], memory_order_relaxed);
 		uint32_t at;
 
 		if (!kernel)
 			continue;
-		for (at = hash(kernel->handle); table->slots[at & table->mask]; at++)
+		for (at = kv_kernel_hash(kernel->handle); table->slots[at & table->mask]; at++)
 			;
 		atomic_init(&table->slots[at & table->mask], kernel);
 		table->used++;
 	}
-	/* release: partner is the load in kv_kernel_of(). The old table stays: readers may be in
+	/* release: partner is the load in kv_kernel_seen(). The old table stays: readers may be in
 	 * it. */
-	atomic_store_explicit(&current, table, memory_order_release);
+	atomic_store_explicit(&kv_kernels, table, memory_order_release);
 	return table;
 }
 
 /* [mutex] The kept record that equals this one, or this one, kept from now on. */
 static const struct kv_kernel *record_keep(struct record *record)
 {
-	struct record **bucket = &records[hash(record->kernel.handle) % RECORD_BUCKETS];
+	struct record **bucket = &records[kv_kernel_hash(record->kernel.handle) % RECORD_BUCKETS];
 
 	for (struct record *r = *bucket; r; r = r->next) {
 		if (same_record(&r->kernel, &record->kernel)) {
@@ -304,7 +296,7 @@ static __attribute__((noinline)) const struct kv_kernel *make(const void *handle
 	uint32_t before = atomic_load_explicit(&generation, memory_order_acquire);
 	struct record *record = record_make(handle);
 	const struct kv_kernel *kernel, *found = NULL;
-	struct table *table;
+	struct kv_kernel_table *table;
 
 	if (!record)
 		return &unknown;
@@ -312,14 +304,14 @@ static __attribute__((noinline)) const struct kv_kernel *make(const void *handle
 	kernel = record_keep(record);
 	table = table_with_room();
 	if (table)
-		found = lookup(table, handle);
+		found = kv_kernel_in(table, handle);
 	/* Forgotten while we asked, or no memory: good for this launch only. */
 	if (table && !found && before == atomic_load_explicit(&generation, memory_order_relaxed)) {
-		uint32_t at = hash(handle);
+		uint32_t at = kv_kernel_hash(handle);
 
 		while (atomic_load_explicit(&table->slots[at & table->mask], memory_order_relaxed))
 			at++;
-		/* release: partner is the load in lookup(). */
+		/* release: partner is the load in kv_kernel_in(). */
 		atomic_store_explicit(
 			&table->slots[at & table->mask], kernel, memory_order_release);
 		table->used++;
@@ -330,23 +322,21 @@ static __attribute__((noinline)) const struct kv_kernel *make(const void *handle
 
 const struct kv_kernel *kv_kernel_of(const void *function)
 {
-	const struct table *table = atomic_load_explicit(&current, memory_order_acquire);
-	const struct kv_kernel *kernel = kv_likely(table) ? lookup(table, function) : NULL;
+	const struct kv_kernel *kernel = kv_kernel_seen(function);
 
 	return kv_likely(kernel) ? kernel : make(function);
 }
 
 void kv_kernel_forget(void)
 {
-	struct table *table;
+	struct kv_kernel_table *table;
 
 	pthread_mutex_lock(&mutex);
 	atomic_fetch_add_explicit(&generation, 1, memory_order_acq_rel);
-	table = atomic_load_explicit(&current, memory_order_relaxed);
+	table = atomic_load_explicit(&kv_kernels, memory_order_relaxed);
 	/* In place: a reader that meets a hole too early asks again, which is slow and right. */
-	for (uint32_t i = 0; table && i <= table->mask; i++)
+	for (uint32_t i = 0; i <= table->mask; i++)
 		atomic_store_explicit(&table->slots[i], NULL, memory_order_relaxed);
-	if (table)
-		table->used = 0;
+	table->used = 0;
 	pthread_mutex_unlock(&mutex);
 }

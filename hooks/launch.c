@@ -14,26 +14,8 @@
 
 /* ---- what a launch points at ---- */
 
-/* Read once for a launch: a word outside of both spans needs no further look. */
-struct spans {
-	uint64_t low, width;           /* reservations that are not static and whole */
-	uint64_t host_low, host_width; /* host memory that the GPU can read */
-};
-
-static inline struct spans spans_now(void)
-{
-	struct spans s;
-
-	kv_core_bounds(kv_hooks.core, &s.low, &s.width);
-	kv_track_host_bounds(&s.host_low, &s.host_width);
-	s.width -= s.low;
-	s.host_width -= s.host_low;
-	return s;
-}
-
-/* A word that lies in one of the spans. */
-static __attribute__((noinline, cold)) int reach(
-	const struct kv_kernel *kernel, uint64_t word, bool captured)
+/* A word that may be an address. 0 or a negative errno. */
+static int reach(const struct kv_kernel *kernel, uint64_t word, bool captured)
 {
 	struct kv_reservation *r;
 
@@ -48,17 +30,13 @@ static __attribute__((noinline, cold)) int reach(
 	return 0;
 }
 
-/* [hot] at: eight bytes, maybe not aligned. */
-static inline int scan_word(const struct kv_kernel *kernel, const struct spans *spans,
-	const unsigned char *at, bool captured)
+/* Maybe not aligned. */
+static inline uint64_t word_at(const void *at)
 {
 	uint64_t word;
 
 	memcpy(&word, at, sizeof(word));
-	if (kv_likely(word - spans->low >= spans->width &&
-		      word - spans->host_low >= spans->host_width))
-		return 0;
-	return reach(kernel, word, captured);
+	return word;
 }
 
 /* The packed block behind `extra`, NULL if there is none. *ret_size: UINT32_MAX if the size is not
@@ -82,8 +60,7 @@ static const unsigned char *packed_block(void **extra, uint32_t *ret_size)
 	return block;
 }
 
-static __attribute__((noinline, cold)) int scan_packed(
-	const struct kv_kernel *kernel, const struct spans *spans, void **extra, bool captured)
+static int scan_packed(const struct kv_kernel *kernel, void **extra, bool captured)
 {
 	uint32_t size;
 	const unsigned char *block = packed_block(extra, &size);
@@ -93,56 +70,95 @@ static __attribute__((noinline, cold)) int scan_packed(
 		uint32_t at = kernel->offsets[kernel->words[i].param] + kernel->words[i].at;
 
 		if (at + 8 <= size)
-			err = scan_word(kernel, spans, block + at, captured);
+			err = reach(kernel, word_at(block + at), captured);
 	}
 	return err;
 }
 
-/* [hot] Inlined into its two callers. */
-static inline __attribute__((always_inline)) int scan(
-	const struct kv_kernel *kernel, void **params, void **extra, bool captured)
+int kv_launch_scan(const struct kv_kernel *kernel, void **params, void **extra, bool captured)
 {
-	const struct kv_kernel_word *w = kernel->words, *end = w + kernel->n_words;
-	struct spans spans;
-	int err;
+	int err = 0;
 
-	if (kv_unlikely(!kernel->layout_known)) {
+	if (!kernel->layout_known) {
 		kv_leak_all(
 			kv_hooks.core, captured ? KV_STATIC_GRAPH : KV_STATIC_KERNEL, kernel->name);
 		return 0;
 	}
-	spans = spans_now();
-	if (kv_unlikely(!params))
-		return scan_packed(kernel, &spans, extra, captured);
-	for (; w != end; w++) {
-		err = scan_word(
-			kernel, &spans, (unsigned char *)params[w->param] + w->at, captured);
-		if (kv_unlikely(err))
-			return err;
+	if (!params)
+		return scan_packed(kernel, extra, captured);
+	for (uint32_t i = 0; i < kernel->n_words && !err; i++) {
+		const struct kv_kernel_word *w = &kernel->words[i];
+
+		err = reach(kernel, word_at((char *)params[w->param] + w->at), captured);
 	}
-	return 0;
+	return err;
 }
 
-int kv_launch_scan(const struct kv_kernel *kernel, void **params, void **extra, bool captured)
+/* ---- the launch path ---- */
+
+/* [inside] True if no word lies in a reservation that needs attention or in host memory that the
+ * GPU can read. */
+static __attribute__((noinline)) bool is_outside_both(const struct kv_kernel *kernel, void **params)
 {
-	return scan(kernel, params, extra, captured);
+	uint64_t low, high, host_low, host_high;
+
+	if (!kernel->layout_known)
+		return false;
+	kv_core_bounds(kv_hooks.core, &low, &high);
+	kv_track_host_bounds(&host_low, &host_high);
+	for (uint32_t i = 0; i < kernel->n_words; i++) {
+		const struct kv_kernel_word *w = &kernel->words[i];
+		uint64_t word = word_at((char *)params[w->param] + w->at);
+
+		if (word - low < high - low || word - host_low < host_high - host_low)
+			return false;
+	}
+	return true;
 }
 
-/* ---- entry points ---- */
+/*
+ * [inside] [hot] True if nothing has to be done for this launch: its kernel is known, no word of it
+ * is of interest, and every static reservation is whole. Nearly every word is told apart by one
+ * compare, with the span that covers all that is of interest; where native memory lies inside of
+ * it, there is a second look, but still no search.
+ */
+static inline __attribute__((always_inline)) bool is_harmless(
+	struct kv_core *core, const void *function, void **params)
+{
+	const struct kv_kernel *kernel = kv_kernel_seen(function);
+	uint64_t low, high;
 
-/* [inside] Everything before the driver call of one launch. [hot] */
-static CUresult prepare(
+	const uint32_t *at;
+
+	if (kv_unlikely(!kernel || !params || kv_core_unsettled(core)))
+		return false;
+	if (kv_unlikely(!kernel->simple))
+		return is_outside_both(kernel, params);
+	kv_core_wide_bounds(core, &low, &high);
+	high -= low;
+	at = kernel->heads;
+	do {
+		if (kv_unlikely(word_at(params[at[0]]) - low < high ||
+				word_at(params[at[1]]) - low < high ||
+				word_at(params[at[2]]) - low < high ||
+				word_at(params[at[3]]) - low < high))
+			return is_outside_both(kernel, params);
+		at += KV_KERNEL_STEP;
+	} while (at != kernel->heads_end);
+	return true;
+}
+
+/* [inside] Everything before the driver call of one launch. */
+static __attribute__((noinline)) CUresult prepare(
 	const void *function, void **params, void **extra, CUstream stream, bool per_thread)
 {
-	bool captured =
-		kv_unlikely(atomic_load_explicit(&kv_hooks.captures_open, memory_order_relaxed)) &&
-		kv_stream_captures(stream, per_thread);
-	int err = scan(kv_kernel_of(function), params, extra, captured);
+	bool captured = kv_stream_captures(stream, per_thread);
+	int err = kv_launch_scan(kv_kernel_of(function), params, extra, captured);
 
 	/* What is only recorded now is made whole when the graph is launched. */
-	if (kv_likely(!err) && !captured)
+	if (!err && !captured)
 		err = kv_settle(kv_hooks.core);
-	return kv_likely(!err) ? CUDA_SUCCESS : kv_backed_result(err);
+	return kv_backed_result(err);
 }
 
 /* [inside] The same for work without addresses of its own. */
@@ -151,51 +167,62 @@ static CUresult prepare_plain(CUstream stream, bool per_thread)
 	return kv_stream_captures(stream, per_thread) ? CUDA_SUCCESS : kv_submit_settle();
 }
 
-/*
- * No reservation in this process: two loads, and the arguments go on as they came. The driver is
- * called in one place, since copying eleven arguments is most of what a hook costs.
- */
-static inline bool is_idle(void)
-{
-	return kv_hooks_active() && kv_core_is_idle(kv_hooks.core);
-}
+/* ---- entry points ---- */
 
-#define LAUNCH_KERNEL(symbol, per_thread) \
-	CUresult CUDAAPI symbol(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz, \
-		unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared, \
-		CUstream stream, void **params, void **extra) \
+/*
+ * Copying eleven arguments is most of what a hook costs, so there is one hot place that calls the
+ * driver. Its function is there: kv_hooks.launch_core says that it was looked up. An open capture
+ * changes nothing about a launch that names nothing of interest. refuse: the driver will refuse
+ * this call, whatever we do.
+ */
+#define LAUNCH(symbol, refuse, stream_of_launch, per_thread, declare, ...) \
+	static __attribute__((noinline)) CUresult slow_##symbol declare \
 	{ \
 		CUresult res; \
 \
-		if (is_idle() || !kv_submit_enter()) \
-			return KV_REAL(symbol)( \
-				f, gx, gy, gz, bx, by, bz, shared, stream, params, extra); \
-		res = prepare(f, params, extra, stream, per_thread); \
-		if (kv_likely(res == CUDA_SUCCESS)) \
-			res = KV_REAL(symbol)( \
-				f, gx, gy, gz, bx, by, bz, shared, stream, params, extra); \
+		if ((refuse) || !kv_submit_enter()) \
+			return KV_REAL(symbol)(__VA_ARGS__); \
+		res = prepare(f, params, extra, stream_of_launch, per_thread); \
+		if (res == CUDA_SUCCESS) \
+			res = KV_REAL(symbol)(__VA_ARGS__); \
 		kv_submit_leave(); \
 		return res; \
+	} \
+	CUresult CUDAAPI symbol declare \
+	{ \
+		struct kv_core *core = \
+			atomic_load_explicit(&kv_hooks.launch_core, memory_order_acquire); \
+		CUresult res = CUDA_SUCCESS; \
+		uint64_t slot; \
+\
+		if (kv_unlikely(!core || (refuse))) \
+			return slow_##symbol(__VA_ARGS__); \
+		if (kv_core_is_idle(core)) \
+			return kv_real.symbol(__VA_ARGS__); \
+		slot = kv_submit_enter_hot(core); \
+		if (kv_unlikely(slot == KV_GATE_SLOTS)) \
+			return slow_##symbol(__VA_ARGS__); \
+		if (kv_unlikely(!is_harmless(core, f, params))) \
+			res = prepare(f, params, extra, stream_of_launch, per_thread); \
+		if (kv_likely(res == CUDA_SUCCESS)) \
+			res = kv_real.symbol(__VA_ARGS__); \
+		kv_submit_leave_hot(core, slot); \
+		return res; \
 	}
+
+#define LAUNCH_KERNEL(symbol, per_thread) \
+	LAUNCH(symbol, false, stream, per_thread, \
+		(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx, \
+			unsigned int by, unsigned int bz, unsigned int shared, CUstream stream, \
+			void **params, void **extra), \
+		f, gx, gy, gz, bx, by, bz, shared, stream, params, extra)
+#define LAUNCH_EX(symbol, per_thread) \
+	LAUNCH(symbol, !config, config->hStream, per_thread, \
+		(const CUlaunchConfig *config, CUfunction f, void **params, void **extra), config, \
+		f, params, extra)
 
 LAUNCH_KERNEL(cuLaunchKernel, false)
 LAUNCH_KERNEL(cuLaunchKernel_ptsz, true)
-
-#define LAUNCH_EX(symbol, per_thread) \
-	CUresult CUDAAPI symbol( \
-		const CUlaunchConfig *config, CUfunction f, void **params, void **extra) \
-	{ \
-		CUresult res; \
-\
-		if (is_idle() || !config || !kv_submit_enter()) \
-			return KV_REAL(symbol)(config, f, params, extra); \
-		res = prepare(f, params, extra, config->hStream, per_thread); \
-		if (kv_likely(res == CUDA_SUCCESS)) \
-			res = KV_REAL(symbol)(config, f, params, extra); \
-		kv_submit_leave(); \
-		return res; \
-	}
-
 LAUNCH_EX(cuLaunchKernelEx, false)
 LAUNCH_EX(cuLaunchKernelEx_ptsz, true)
 

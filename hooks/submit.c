@@ -46,6 +46,7 @@ void kv_hooks_log(int level, const char *topic, const char *format, ...)
  */
 static void child_after_fork(void)
 {
+	atomic_store_explicit(&kv_hooks.launch_core, NULL, memory_order_relaxed);
 	atomic_store_explicit(&kv_hooks.mode, KV_HOOKS_INERT, memory_order_relaxed);
 	kv_thread = (struct kv_thread){0};
 }
@@ -95,6 +96,10 @@ void kv_hooks_prepare(void)
 		mode = set_up();
 		/* release: partner is every acquire load of mode; config and core are set. */
 		atomic_store_explicit(&kv_hooks.mode, mode, memory_order_release);
+		if (mode == KV_HOOKS_ACTIVE && !kv_hooks.config.evict_every)
+			/* release: the same for launches, which look at this alone. */
+			atomic_store_explicit(
+				&kv_hooks.launch_core, kv_hooks.core, memory_order_release);
 	}
 	pthread_mutex_unlock(&setup_mutex);
 	if (mode == KV_HOOKS_ACTIVE)

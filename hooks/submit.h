@@ -16,6 +16,8 @@
 #define KV_HOOKS_SUBMIT_H
 
 #include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
 
 #include "hooks/hooks.h"
 #include "hooks/real.h"
@@ -29,6 +31,9 @@ struct kv_thread {
 extern __thread struct kv_thread kv_thread __attribute__((tls_model("initial-exec")));
 
 struct kv_hooks_state {
+	/* core while mode is ACTIVE and no test option wants to see submissions, else NULL. atomic:
+	 * release after everything else is set, acquire in launches */
+	_Atomic(struct kv_core *) launch_core;
 	_Atomic int mode;               /* enum kv_hooks_mode; atomic: release after core is set */
 	struct kv_core *core;           /* immutable once mode is ACTIVE */
 	struct kv_hooks_config config;  /* immutable once mode is ACTIVE */
@@ -48,6 +53,34 @@ bool kv_submit_enter_quiet(void);
 /* kv_settle(), converted. */
 CUresult kv_submit_settle(void);
 void kv_submit_leave(void);
+
+/*
+ * The same for the launch path, core is kv_hooks.launch_core and not NULL. Returns the slot to
+ * leave by, or KV_GATE_SLOTS: use kv_submit_enter(). [hot]
+ */
+static inline __attribute__((always_inline)) uint64_t kv_submit_enter_hot(struct kv_core *core)
+{
+	uint64_t slot;
+
+	/* Slot and depth in one load: no slot yet makes this -1, a depth at least 2^32. */
+	_Static_assert(
+		offsetof(struct kv_thread, depth) == 4 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+		"depth is the upper half");
+	memcpy(&slot, &kv_thread, sizeof(slot));
+	slot--;
+	if (__builtin_expect(slot >= KV_GATE_SLOTS, 0))
+		return KV_GATE_SLOTS;
+	kv_thread.depth = 1;
+	kv_core_enter(core, slot);
+	return slot;
+}
+
+static inline __attribute__((always_inline)) void kv_submit_leave_hot(
+	struct kv_core *core, uint64_t slot)
+{
+	kv_core_leave(core, slot);
+	kv_thread.depth = 0;
+}
 
 /* Brackets calls of our own into the driver: hooks pass through, capture mode is relaxed. */
 struct kv_own_call {

@@ -32,18 +32,24 @@ struct table {
 	_Atomic uint32_t n;        /* atomic: relaxed, validated by sequence */
 	_Atomic(struct row *)
 		rows; /* sorted by start; atomic: release, partner acquire in readers */
-	_Atomic uint64_t low, high; /* bounds, only widened; atomic: relaxed, a stale bound is that
-				     * of a moment before the caller could have known the address */
-	uint32_t size;              /* guarded by mutex */
+	struct kv_track_bounds *bounds; /* immutable */
+	uint32_t size;                  /* guarded by mutex */
 };
 
-#define TABLE \
+#define NO_BOUNDS \
 	{ \
-		.mutex = PTHREAD_MUTEX_INITIALIZER, .low = UINT64_MAX \
+		.low = UINT64_MAX \
+	}
+#define TABLE(its_bounds) \
+	{ \
+		.mutex = PTHREAD_MUTEX_INITIALIZER, .bounds = &(its_bounds) \
 	}
 
-static struct table native = TABLE;  /* device memory of the engine's own */
-static struct table visible = TABLE; /* host memory that the GPU can read */
+struct kv_track_bounds kv_track_host = NO_BOUNDS;
+static struct kv_track_bounds native_bounds = NO_BOUNDS;
+
+static struct table native = TABLE(native_bounds);  /* device memory of the engine's own */
+static struct table visible = TABLE(kv_track_host); /* host memory that the GPU can read */
 
 static struct table *table_of(enum kv_track_kind kind)
 {
@@ -122,7 +128,7 @@ static bool table_find(struct table *table, uint64_t addr, struct found *ret_fou
 
 static bool outside(struct table *table, uint64_t addr)
 {
-	return addr < GET(table->low) || addr >= GET(table->high);
+	return addr < GET(table->bounds->low) || addr >= GET(table->bounds->high);
 }
 
 bool kv_track_is_host_visible(uint64_t word)
@@ -130,12 +136,6 @@ bool kv_track_is_host_visible(uint64_t word)
 	struct found found;
 
 	return kv_unlikely(!outside(&visible, word)) && table_find(&visible, word, &found);
-}
-
-void kv_track_host_bounds(uint64_t *ret_low, uint64_t *ret_high)
-{
-	*ret_low = GET(visible.low);
-	*ret_high = GET(visible.high);
 }
 
 bool kv_track_find(
@@ -208,10 +208,10 @@ static void table_insert(
 		return;
 	rows = GET(table->rows);
 	i = upper_bound(rows, n, range->start);
-	if (range->start < GET(table->low))
-		SET(table->low, range->start);
-	if (range->end > GET(table->high))
-		SET(table->high, range->end);
+	if (range->start < GET(table->bounds->low))
+		SET(table->bounds->low, range->start);
+	if (range->end > GET(table->bounds->high))
+		SET(table->bounds->high, range->end);
 	write_begin(table);
 	for (uint32_t k = n; k > i; k--)
 		row_copy(&rows[k], &rows[k - 1]);
@@ -264,6 +264,8 @@ void kv_track_add_owned(enum kv_track_kind kind, uint64_t addr, uint64_t size,
 		return;
 	if (range.end <= addr)
 		range.end = addr + 1;
+	if (table == &visible && kv_hooks.core)
+		kv_core_watch(kv_hooks.core, addr, range.end);
 	pthread_mutex_lock(&table->mutex);
 	row = table_exact(table, addr, &index);
 	if (row) {

@@ -6,6 +6,7 @@
 #ifndef KV_HOOKS_TRACK_H
 #define KV_HOOKS_TRACK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -37,7 +38,19 @@ bool kv_track_find(
 /* [hot] True if word lies in host memory that the GPU can read. Lock-free; two compares when no
  * such range is near. */
 bool kv_track_is_host_visible(uint64_t word);
-/* [hot] The span of all of it; equal if there is none. */
-void kv_track_host_bounds(uint64_t *ret_low, uint64_t *ret_high);
+/* The span of a table: only widened; of an empty one: the highest address and 0. */
+struct kv_track_bounds {
+	/* atomic: relaxed; whoever was given an address was given these bounds before it */
+	_Atomic uint64_t low, high;
+};
+/* For kv_track_host_bounds() only. */
+extern struct kv_track_bounds kv_track_host;
+
+/* [hot] The span of all host memory that the GPU can read; high is below low if there is none. */
+static inline void kv_track_host_bounds(uint64_t *ret_low, uint64_t *ret_high)
+{
+	*ret_low = atomic_load_explicit(&kv_track_host.low, memory_order_relaxed);
+	*ret_high = atomic_load_explicit(&kv_track_host.high, memory_order_relaxed);
+}
 
 #endif

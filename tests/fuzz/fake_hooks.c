@@ -19,6 +19,8 @@ __thread struct kv_thread kv_thread __attribute__((tls_model("initial-exec")));
 static struct kv_core_hot core = {.n_live = 1, .lo = 0, .hi = UINT64_MAX};
 struct kv_hooks_state kv_hooks = {.mode = KV_HOOKS_ACTIVE, .core = (struct kv_core *)&core};
 
+struct kv_track_bounds kv_track_host = {.low = UINT64_MAX};
+
 static uint32_t n_params;
 static const uint32_t *param_offsets, *param_sizes;
 
@@ -67,6 +69,16 @@ bool kv_core_hits_row(struct kv_core *of, uint64_t addr, struct kv_reservation *
 	return is_hit(addr);
 }
 
+void kv_gate_enter_closed(struct kv_gate *gate, uint32_t slot)
+{
+	abort();
+}
+
+void kv_gate_leave_closed(struct kv_gate *gate)
+{
+	abort();
+}
+
 void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char *by)
 {
 	fake_hits++;
@@ -87,11 +99,6 @@ int kv_touch_transient(struct kv_reservation *r, bool assume_dead)
 bool kv_track_is_host_visible(uint64_t word)
 {
 	return false;
-}
-
-void kv_track_host_bounds(uint64_t *ret_low, uint64_t *ret_high)
-{
-	*ret_low = *ret_high = 0;
 }
 
 void kv_track_add(enum kv_track_kind kind, uint64_t addr, uint64_t size, struct kv_space *space)
