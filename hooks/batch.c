@@ -239,6 +239,8 @@ CUresult kv_copy_batch(const struct kv_batch *b)
 		for (size_t i = 0; i < b->count; i++) {
 			leak(b->srcs[i], b->way.by);
 			leak(b->dsts[i], b->way.by);
+			if (!kv_core_find(kv_hooks.core, b->srcs[i]))
+				kv_copy_recorded(b->srcs[i], b->sizes[i], false, b->way.by);
 		}
 		/* Whole already now: a driver may look at the ranges when they are captured. */
 		res = kv_submit_settle();

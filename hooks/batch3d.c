@@ -104,6 +104,14 @@ static void scan3d(const CUDA_MEMCPY3D_BATCH_OP_v1 *op, const char *by)
 	}
 }
 
+static void recorded3d(const CUDA_MEMCPY3D_BATCH_OP_v1 *op, const char *by)
+{
+	uint64_t n = (uint64_t)op->extent.width * op->extent.height * op->extent.depth;
+
+	if (op->src.type == CU_MEMCPY_OPERAND_TYPE_POINTER && !reservation_of(&op->src))
+		kv_copy_recorded(op->src.op.ptr.ptr, n * element_of(&op->src, &op->dst), false, by);
+}
+
 /* A side of the plain call, which tells host memory from device memory where the batch need not. */
 static CUmemorytype type_of(const CUmemcpy3DOperand_v1 *side)
 {
@@ -148,6 +156,8 @@ static CUresult touch_op(const struct kv_batch3d *b, size_t i, bool captured)
 	const CUDA_MEMCPY3D_BATCH_OP_v1 *op = &b->ops[i];
 	CUresult res = touch3d(op, &op->src, captured, b->way.by);
 
+	if (captured)
+		recorded3d(op, b->way.by);
 	if (res == CUDA_SUCCESS)
 		res = touch3d(op, &op->dst, captured, b->way.by);
 	if (res != CUDA_SUCCESS && b->fail_idx)

@@ -19,6 +19,7 @@
 struct origin {
 	CUstream stream;
 	pid_t thread; /* of a per-thread stream, else 0 */
+	CUcontext ctx;
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -28,7 +29,7 @@ static uint32_t n_unlisted;                       /* guarded by mutex; beyond CA
 
 static struct origin origin_of(CUstream stream, bool per_thread)
 {
-	struct origin origin = {stream, 0};
+	struct origin origin = {.stream = stream};
 
 	if (stream == CU_STREAM_PER_THREAD || (per_thread && !stream)) {
 		origin.stream = CU_STREAM_PER_THREAD;
@@ -88,12 +89,60 @@ void kv_capture_stream_gone(CUstream stream)
 	if (!atomic_load_explicit(&kv_hooks.captures_open, memory_order_relaxed))
 		return;
 	pthread_mutex_lock(&mutex);
-	at = find((struct origin){stream, 0});
+	at = find((struct origin){.stream = stream});
 	if (at >= 0) {
 		open_captures[at] = open_captures[--n_open];
 		count(-1);
 	}
 	pthread_mutex_unlock(&mutex);
+}
+
+/* Takes one capture of the context off the list; it is still counted. */
+static bool take(CUcontext ctx, struct origin *ret_origin)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&mutex);
+	for (uint32_t i = 0; i < n_open && !found; i++) {
+		if (open_captures[i].ctx != ctx)
+			continue;
+		*ret_origin = open_captures[i];
+		open_captures[i] = open_captures[--n_open];
+		found = true;
+	}
+	pthread_mutex_unlock(&mutex);
+	return found;
+}
+
+void kv_capture_context_gone(CUcontext ctx)
+{
+	struct kv_own_call own;
+	struct origin origin;
+	CUgraph graph;
+
+	while (take(ctx, &origin)) {
+		kv_own_begin(&own);
+		/* The graph is left to the driver, as the program has left the capture. Refused if
+		 * another thread began it: the driver will end it with the context. */
+		if (!origin.thread || origin.thread == gettid())
+			KV_REAL(cuStreamEndCapture)(origin.stream, &graph);
+		kv_own_end(&own);
+		count(-1);
+	}
+}
+
+/* The context that the stream belongs to, asked before its capture begins. */
+static CUcontext context_of(CUstream stream)
+{
+	struct kv_own_call own;
+	CUcontext ctx = NULL;
+
+	kv_own_begin(&own);
+	if (!stream || stream == CU_STREAM_PER_THREAD ||
+		KV_REAL(cuStreamGetCtx)(stream, &ctx) != CUDA_SUCCESS)
+		KV_REAL(cuCtxGetCurrent)(&ctx);
+	kv_own_end(&own);
+	return ctx;
 }
 
 /*
@@ -103,17 +152,20 @@ void kv_capture_stream_gone(CUstream stream)
 #define BEGIN(symbol, per_thread, declare, ...) \
 	CUresult CUDAAPI symbol declare \
 	{ \
+		struct origin origin; \
 		bool inside; \
 		CUresult res; \
 \
 		kv_hooks_ready(); \
 		if (!kv_hooks_active() || kv_thread.depth) \
 			return KV_REAL(symbol)(__VA_ARGS__); \
+		origin = origin_of(stream, per_thread); \
+		origin.ctx = context_of(stream); \
 		inside = kv_submit_enter_quiet(); \
 		count(1); \
 		res = KV_REAL(symbol)(__VA_ARGS__); \
 		if (res == CUDA_SUCCESS) \
-			opened(origin_of(stream, per_thread)); \
+			opened(origin); \
 		else \
 			count(-1); \
 		if (inside) \

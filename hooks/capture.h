@@ -12,4 +12,11 @@
  * call. */
 void kv_capture_stream_gone(CUstream stream);
 
+/*
+ * [outside] A context is about to be destroyed: captures on its streams go with it. They are ended
+ * here, as far as this thread may, since nothing can be drained beside an open capture. Calls the
+ * driver.
+ */
+void kv_capture_context_gone(CUcontext ctx);
+
 #endif

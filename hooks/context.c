@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "hooks/call.h"
+#include "hooks/capture.h"
 #include "hooks/device.h"
 #include "hooks/drain.h"
 #include "hooks/launch.h"
@@ -80,6 +81,7 @@ static void drop(CUcontext ctx, bool works)
 	struct kv_device *device;
 	bool inside;
 
+	kv_capture_context_gone(ctx);
 	kv_kernel_forget(); /* the handles of its functions may be used again */
 	kv_thread.depth++;
 	if (works) {

@@ -75,6 +75,20 @@ bool kv_copy_host_reads(uint64_t addr)
 	       (res == CUDA_SUCCESS && type == CU_MEMORYTYPE_HOST);
 }
 
+void kv_copy_recorded(uint64_t src, uint64_t length, bool host, const char *by)
+{
+	enum kv_track_kind kind;
+	uint64_t base, size;
+
+	/* Less than an address cannot hold one. */
+	if (length < sizeof(CUdeviceptr))
+		return;
+	/* Managed memory is written by the host, whether it can be read just now or not. */
+	if (host || (kv_track_find(src, &kind, &base, &size) && kind == KV_TRACK_MANAGED) ||
+		kv_copy_host_reads(src))
+		kv_graph_reads_host(by);
+}
+
 /* Looks for addresses in what is sent to the device. */
 static void scan_source(const struct kv_copy *copy)
 {
@@ -195,6 +209,8 @@ CUresult kv_copy_inside(const struct kv_copy *copy)
 	if (copy->way.async && kv_stream_captures(copy->way.stream, copy->way.per_thread)) {
 		if (src_r)
 			kv_leak(src_r, KV_STATIC_GRAPH, copy->way.by);
+		else if (copy->src_host || copy->src_any)
+			kv_copy_recorded(copy->src, copy->length, copy->src_host, copy->way.by);
 		if (dst_r)
 			kv_leak(dst_r, KV_STATIC_GRAPH, copy->way.by);
 		/* Whole already now: a driver may look at the ranges when they are captured. */

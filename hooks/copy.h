@@ -66,6 +66,12 @@ CUresult kv_copy_inside(const struct kv_copy *copy);
  */
 CUresult kv_copy_touch(struct kv_reservation *r, uint64_t addr, uint64_t length);
 
+/*
+ * [inside] A copy of length bytes out of src, which is in no reservation, is being captured: the
+ * graph reads src again at each launch. host: src is host memory for sure.
+ */
+void kv_copy_recorded(uint64_t src, uint64_t length, bool host, const char *by);
+
 /* The zero page behind a reservation's device; 0 if there is none. */
 CUdeviceptr kv_copy_zeros(struct kv_reservation *r);
 /* True if [offset, offset+length) of r is EMPTY as a whole. */

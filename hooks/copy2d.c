@@ -114,6 +114,9 @@ static bool leak_captured(const struct kv_way *way, const struct box *box)
 		return false;
 	if (box->src.r)
 		kv_leak(box->src.r, KV_STATIC_GRAPH, way->by);
+	else if (box->src.type == CU_MEMORYTYPE_HOST || box->src.type == CU_MEMORYTYPE_UNIFIED)
+		kv_copy_recorded(box->src.start, box->width * box->height * box->depth,
+			box->src.type == CU_MEMORYTYPE_HOST, way->by);
 	if (box->dst.r)
 		kv_leak(box->dst.r, KV_STATIC_GRAPH, way->by);
 	return true;

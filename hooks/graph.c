@@ -15,7 +15,7 @@
 static bool leaks(void)
 {
 	kv_hooks_ready();
-	return kv_hooks_active() && !kv_core_is_idle(kv_hooks.core) && !kv_thread.depth;
+	return kv_hooks_active() && !kv_thread.depth;
 }
 
 static void leak_address(uint64_t address, const char *by)
@@ -76,7 +76,7 @@ static void leak_copy(const CUDA_MEMCPY3D_v2 *p, const char *by)
 		p->srcXInBytes + p->srcPitch * (p->srcY + p->srcHeight * p->srcZ), by);
 	/* The source is read at every launch, and may hold other addresses each time. */
 	if (from_host && p->WidthInBytes * p->Height * p->Depth >= sizeof(CUdeviceptr))
-		kv_leak_all(kv_hooks.core, KV_STATIC_HOST_MEMORY, by);
+		kv_graph_reads_host(by);
 }
 
 static void leak_set(CUdeviceptr dst, const char *by)
@@ -203,15 +203,17 @@ SET_EXEC(cuGraphExecNodeSetParams, leak_node(p, "cuGraphExecNodeSetParams"), CUg
 
 /* ---- entry points: submissions ---- */
 
-#define SUBMIT(symbol, captured, declare, ...) \
+#define SUBMIT(symbol, captured, prepare, declare, ...) \
 	CUresult CUDAAPI symbol declare \
 	{ \
 		CUresult res = CUDA_SUCCESS; \
 \
 		if (!kv_submit_enter()) \
 			return KV_REAL(symbol)(__VA_ARGS__); \
-		if (!(captured)) \
+		if (!(captured)) { \
+			prepare; \
 			res = kv_submit_settle(); \
+		} \
 		if (res == CUDA_SUCCESS) \
 			res = KV_REAL(symbol)(__VA_ARGS__); \
 		kv_submit_leave(); \
@@ -221,9 +223,10 @@ SET_EXEC(cuGraphExecNodeSetParams, leak_node(p, "cuGraphExecNodeSetParams"), CUg
 /* A launch into a capturing stream only becomes a child graph. */
 #define SUBMIT_GRAPH(symbol, per_thread) \
 	SUBMIT(symbol, kv_stream_captures(stream, per_thread), \
-		(CUgraphExec exec, CUstream stream), exec, stream)
+		kv_graph_launching("cuGraphLaunch"), (CUgraphExec exec, CUstream stream), exec, \
+		stream)
 #define SUBMIT_INSTANTIATE(symbol) \
-	SUBMIT(symbol, false, \
+	SUBMIT(symbol, false, , \
 		(CUgraphExec * ret, CUgraph graph, CUDA_GRAPH_INSTANTIATE_PARAMS * p), ret, graph, \
 		p)
 

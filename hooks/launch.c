@@ -14,6 +14,22 @@
 
 /* ---- what a launch points at ---- */
 
+/* Some graph reads host memory when it runs. Never taken back: graphs are cloned, updated and kept
+ * by the driver. atomic: relaxed, who launches a graph knows that it was made. */
+static _Atomic bool graphs_read_host;
+
+void kv_graph_reads_host(const char *by)
+{
+	atomic_store_explicit(&graphs_read_host, true, memory_order_relaxed);
+	kv_leak_all(kv_hooks.core, KV_STATIC_HOST_MEMORY, by);
+}
+
+void kv_graph_launching(const char *by)
+{
+	if (atomic_load_explicit(&graphs_read_host, memory_order_relaxed))
+		kv_leak_all(kv_hooks.core, KV_STATIC_HOST_MEMORY, by);
+}
+
 /* A word that may be an address. 0 or a negative errno. */
 static int reach(const struct kv_kernel *kernel, uint64_t word, bool captured)
 {
@@ -25,7 +41,10 @@ static int reach(const struct kv_kernel *kernel, uint64_t word, bool captured)
 		kv_leak(r, captured ? KV_STATIC_GRAPH : KV_STATIC_KERNEL, kernel->name);
 	} else if (!kernel->transient && kv_track_is_host_visible(word)) {
 		/* Whatever addresses the program has put there, the kernel may follow. */
-		kv_leak_all(kv_hooks.core, KV_STATIC_HOST_MEMORY, kernel->name);
+		if (captured)
+			kv_graph_reads_host(kernel->name);
+		else
+			kv_leak_all(kv_hooks.core, KV_STATIC_HOST_MEMORY, kernel->name);
 	}
 	return 0;
 }
@@ -197,7 +216,8 @@ static CUresult prepare_plain(CUstream stream, bool per_thread)
 \
 		if (kv_unlikely(!core || (refuse))) \
 			return slow_##symbol(__VA_ARGS__); \
-		if (kv_core_is_idle(core)) \
+		if (kv_core_is_idle(core) && \
+			!atomic_load_explicit(&kv_hooks.captures_open, memory_order_relaxed)) \
 			return kv_real.symbol(__VA_ARGS__); \
 		slot = kv_submit_enter_hot(core); \
 		if (kv_unlikely(slot == KV_GATE_SLOTS)) \

@@ -16,6 +16,15 @@
 int kv_launch_scan(const struct kv_kernel *kernel, void **params, void **extra, bool captured);
 
 /*
+ * Work that becomes part of a graph reads host memory at each launch: whatever addresses it holds
+ * then may be followed. Every reservation leaks, now and at each later launch of any graph. by: the
+ * kernel or entry point, for the log.
+ */
+void kv_graph_reads_host(const char *by);
+/* A graph is about to be launched. Nothing, unless kv_graph_reads_host() was called before. */
+void kv_graph_launching(const char *by);
+
+/*
  * [inside] Searches length bytes of host memory for words that point into reservations, which leak
  * (P7, uploads). Uploads above config.scan_bytes are not searched. by: the entry point, for the
  * log.

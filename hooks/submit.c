@@ -140,7 +140,11 @@ static void enter(void)
 
 bool kv_submit_enter(void)
 {
-	if (!kv_hooks_active() || kv_core_is_idle(kv_hooks.core) || kv_thread.depth)
+	if (!kv_hooks_active() || kv_thread.depth)
+		return false;
+	/* What a graph will read counts also if there is no reservation yet. */
+	if (kv_core_is_idle(kv_hooks.core) &&
+		!atomic_load_explicit(&kv_hooks.captures_open, memory_order_relaxed))
 		return false;
 	kv_thread.depth++;
 	if (kv_unlikely(kv_hooks.config.evict_every))

@@ -4,7 +4,10 @@
  * software GPU. Memory is taken away under an address that a kernel has stored, as a shim that
  * trusts parameters would do. Not for a GPU: it ends the context.
  *
- *   micro_control [put-back]   put-back: the memory is mapped again in time, and nothing is wrong
+ *   micro_control [put-back | recorded]
+ *
+ * put-back: the memory is mapped again in time, and nothing is wrong. recorded: the address comes
+ * by an upload that was captured before it was known, as recorded.c has it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +29,33 @@ static CUmemGenericAllocationHandle back(CUdeviceptr at)
 	return handle;
 }
 
+/* What happens if nobody makes memory whole for what a graph reads when it runs. */
+static int recorded(CUdeviceptr array, CUdeviceptr out, CUdeviceptr unmapped)
+{
+	static CUdeviceptr table[1];
+	uint32_t slot = 0, n = 16;
+	CUgraphExec exec;
+	CUgraph graph;
+	CUstream stream;
+	CUresult res;
+
+	MUST(cuStreamCreate, &stream, CU_STREAM_NON_BLOCKING);
+	MUST(cuStreamBeginCapture_v2, stream, CU_STREAM_CAPTURE_MODE_RELAXED);
+	MUST(cuMemcpyHtoDAsync_v2, array, table, sizeof(table), stream);
+	micro_launch(
+		micro_kernel("micro_read_through"), n, stream, PARAMS(&out, &array, &slot, &n));
+	MUST(cuStreamEndCapture, stream, &graph);
+	MUST(cuGraphInstantiateWithFlags, &exec, graph, 0);
+	table[0] = unmapped;
+	res = cu.cuGraphLaunch(exec, stream);
+	if (res == CUDA_SUCCESS)
+		res = cu.cuStreamSynchronize(stream);
+	micro_check(res == CUDA_ERROR_ILLEGAL_ADDRESS,
+		"a graph whose upload brings an address without memory ends with %d, got %d",
+		CUDA_ERROR_ILLEGAL_ADDRESS, res);
+	return res != CUDA_ERROR_ILLEGAL_ADDRESS;
+}
+
 int main(int argc, char **argv)
 {
 	bool put_back = argc > 1 && !strcmp(argv[1], "put-back");
@@ -40,6 +70,8 @@ int main(int argc, char **argv)
 	array = micro_alloc(64);
 	out = micro_alloc(64);
 	MUST(cuMemAddressReserve, &r, SIZE, 0, 0, 0);
+	if (argc > 1 && !strcmp(argv[1], "recorded"))
+		return recorded(array, out, r);
 	handle = back(r);
 	MUST(cuMemsetD8_v2, r, 1, SIZE);
 	micro_launch(micro_kernel("micro_store_pointer"), 1, NULL, PARAMS(&array, &slot, &r));

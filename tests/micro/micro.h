@@ -46,6 +46,12 @@
 	MICRO_CALL(cuStreamSynchronize_ptsz, PFN_cuStreamSynchronize_v7000_ptsz) \
 	MICRO_CALL(cuStreamBeginCapture_v2, PFN_cuStreamBeginCapture_v10010) \
 	MICRO_CALL(cuStreamEndCapture, PFN_cuStreamEndCapture_v10000) \
+	MICRO_CALL(cuStreamBeginCaptureToGraph, PFN_cuStreamBeginCaptureToGraph_v12030) \
+	MICRO_CALL(cuCtxCreate_v2, PFN_cuCtxCreate_v3020) \
+	MICRO_CALL(cuCtxDestroy_v2, PFN_cuCtxDestroy_v4000) \
+	MICRO_CALL(cuLaunchCooperativeKernel, PFN_cuLaunchCooperativeKernel_v9000) \
+	MICRO_CALL(cuGraphAddNode_v2, PFN_cuGraphAddNode_v12030) \
+	MICRO_CALL(cuGraphAddBatchMemOpNode, PFN_cuGraphAddBatchMemOpNode_v11070) \
 	MICRO_CALL(cuLaunchKernel, PFN_cuLaunchKernel_v4000) \
 	MICRO_CALL(cuLaunchKernel_ptsz, PFN_cuLaunchKernel_v7000_ptsz) \
 	MICRO_CALL(cuLaunchKernelEx, PFN_cuLaunchKernelEx_v11060) \
