@@ -22,15 +22,13 @@ static void set(CUdeviceptr address, unsigned char value, size_t size)
 	MUST(cuCtxSynchronize);
 }
 
-/* With the eviction thread of the test options: everything has been taken away once more since now.
- */
+/* With the eviction thread of the test options: r has no memory now, nor will it before the next
+ * submission. */
 static void wait_for_eviction(CUdeviceptr r, const char *when)
 {
 	if (!micro_shimmed() || !getenv("KVSHIM_TEST_EVICT_INTERVAL_MS"))
 		return;
-	micro_check(state_wait_above(STATE_COUNTER(pages_released),
-			    state_counter(STATE_COUNTER(pages_released))),
-		"memory is taken away %s", when);
+	micro_check(state_wait_gone(r), "memory is taken away %s", when);
 }
 
 static CUgraph captured_fill(CUdeviceptr r, uint32_t value, CUstreamCaptureMode mode)

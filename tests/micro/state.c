@@ -112,6 +112,19 @@ bool state_wait_above(unsigned long offset, uint64_t value)
 	return false;
 }
 
+bool state_wait_gone(uint64_t base)
+{
+	const struct timespec pause = {0, 1000000};
+	struct kv_reservation_stats row;
+
+	for (int i = 0; i < 20000; i++) {
+		if (state_reservation(base, &row) && row.backed == 0)
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
 uint64_t micro_evictions(void)
 {
 	return state_counter(STATE_COUNTER(pages_evicted));

@@ -18,6 +18,8 @@ bool state_process(struct kv_process_stats *ret_stats);
  * another thread, not a time. False after 20 seconds, which is a failure.
  */
 bool state_wait_above(unsigned long offset, uint64_t value);
+/* The same for a reservation without any device memory behind it. */
+bool state_wait_gone(uint64_t base);
 #define STATE_COUNTER(field) __builtin_offsetof(struct kv_process_stats, field)
 uint64_t state_counter(unsigned long offset);
 /* A copy of the row of the reservation that starts at base. False: there is none. */
