@@ -248,12 +248,14 @@ void kv_free_deferred(void)
 static bool free_reservation(CUdeviceptr addr, CUresult *ret_result)
 {
 	struct kv_reservation *r = kv_hooks_find(addr);
+	struct kv_space *space;
 	uint64_t size;
 	int err;
 
 	if (!r || kv_reservation_base(r) != addr)
 		return false;
 	size = kv_reservation_requested(r);
+	space = kv_reservation_space(r);
 	err = give_back(addr);
 	if (err == -ENOENT)
 		return false; /* another thread was faster: the driver knows no such address either
@@ -265,6 +267,13 @@ static bool free_reservation(CUdeviceptr addr, CUresult *ret_result)
 		kv_hooks_log(1, "alloc", "0x%llx was freed, but not all of it came back (error %d)",
 			(unsigned long long)addr, -err);
 	kv_history_free(size);
+	/* The device was idle just now, so that this is the time to look at what transient kernels
+	 * have left behind. Refused beside a capture; the next free tries again. */
+	if (err != -EBUSY) {
+		kv_thread.depth++;
+		kv_reap(space, NULL);
+		kv_thread.depth--;
+	}
 	*ret_result = CUDA_SUCCESS;
 	return true;
 }

@@ -44,6 +44,9 @@ bool kv_native_make_room(CUresult res, uint64_t size)
 		return false;
 	kv_thread.depth++;
 	bytes = kv_space_trim(device->space, size);
+	/* What transient kernels have left behind comes next: that takes a drain. */
+	if (bytes < size && kv_reap(device->space, NULL) == 0)
+		bytes += kv_space_trim(device->space, size - bytes);
 	kv_thread.depth--;
 	return bytes > 0;
 }
