@@ -51,10 +51,26 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* leaf */
 static struct owner *owners;                              /* guarded by mutex */
 static struct function *functions[BUCKETS];               /* guarded by mutex */
 
+/* cuFuncGetParamInfo() came with 12.4. A driver may have the name and still not answer. */
+static bool driver_tells(void)
+{
+	static _Atomic int asked; /* 0: not yet, 1: yes, 2: no. atomic: relaxed, a single value */
+	int answer = atomic_load_explicit(&asked, memory_order_relaxed), version = 0;
+
+	if (!answer) {
+		answer = kv_real.cuFuncGetParamInfo &&
+					 KV_REAL(cuDriverGetVersion)(&version) == CUDA_SUCCESS &&
+					 version >= 12040
+				 ? 1
+				 : 2;
+		atomic_store_explicit(&asked, answer, memory_order_relaxed);
+	}
+	return answer == 1;
+}
+
 bool kv_images_wanted(void)
 {
-	return kv_hooks_active() &&
-	       (kv_hooks.config.force_cubin_layouts || !kv_real.cuFuncGetParamInfo);
+	return kv_hooks_active() && (kv_hooks.config.force_cubin_layouts || !driver_tells());
 }
 
 /* ---- images ---- */

@@ -39,7 +39,17 @@ static CUresult CUDAAPI func_param(CUfunction function, size_t i, size_t *offset
 	return CUDA_SUCCESS;
 }
 
-struct kv_real kv_real = {.cuFuncGetName = func_name, .cuFuncGetParamInfo = func_param};
+static CUresult CUDAAPI driver_version(int *ret_version)
+{
+	*ret_version = 13000;
+	return CUDA_SUCCESS;
+}
+
+struct kv_real kv_real = {
+	.cuFuncGetName = func_name,
+	.cuFuncGetParamInfo = func_param,
+	.cuDriverGetVersion = driver_version,
+};
 
 void fake_function(uint32_t n, const uint32_t *offsets, const uint32_t *sizes)
 {
