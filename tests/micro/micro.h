@@ -33,6 +33,7 @@
 	MICRO_CALL(cuMemAlloc_v2, PFN_cuMemAlloc_v3020) \
 	MICRO_CALL(cuMemFree_v2, PFN_cuMemFree_v3020) \
 	MICRO_CALL(cuMemHostAlloc, PFN_cuMemHostAlloc_v2020) \
+	MICRO_CALL(cuMemAllocManaged, PFN_cuMemAllocManaged_v6000) \
 	MICRO_CALL(cuMemFreeHost, PFN_cuMemFreeHost_v2000) \
 	MICRO_CALL(cuMemHostGetDevicePointer_v2, PFN_cuMemHostGetDevicePointer_v3020) \
 	MICRO_CALL(cuMemcpyHtoD_v2, PFN_cuMemcpyHtoD_v3020) \

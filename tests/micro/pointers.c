@@ -64,6 +64,21 @@ static void in_pinned_memory(void)
 	MUST(cuMemFree_v2, r);
 }
 
+static void in_managed_memory(void)
+{
+	CUdeviceptr r = patterned(0x55), from;
+
+	MUST(cuMemAllocManaged, &from, 4096, CU_MEM_ATTACH_GLOBAL);
+	((CUdeviceptr *)from)[1] = r + SIZE / 2;
+	micro_expect_elastic(r);
+	read_through(from, 1);
+	micro_check(micro_holds(out, N, 0x55555555),
+		"a kernel follows an address that the program has written to managed memory");
+	micro_expect_static(r, KV_STATIC_HOST_MEMORY, "micro_read_through");
+	MUST(cuMemFree_v2, from);
+	MUST(cuMemFree_v2, r);
+}
+
 static void uploaded(void)
 {
 	CUdeviceptr r = patterned(0x33), table[16] = {0};
@@ -120,6 +135,7 @@ int main(void)
 	out = micro_alloc(N * 4);
 	stored_by_a_kernel();
 	in_pinned_memory();
+	in_managed_memory();
 	uploaded();
 	uploaded_unaligned();
 	index_changed_on_the_device();
