@@ -11,6 +11,8 @@
 
 /* More blocks than this are not enumerated: the innermost dimension becomes one wide block. */
 #define BLOCKS_MAX 1024
+/* Every line of a rule may leave one access for itself and one for its index array. */
+#define ROOM (KV_REACH_ACCESSES - 2 * KV_VARIANT_ACCESSES)
 /* Below, nothing is mapped; above, no GPU addresses anything. */
 #define ADDRESS_MIN 0x10000
 #define ADDRESS_MAX (INT64_C(1) << 62)
@@ -72,8 +74,6 @@ static struct kv_access *collapse(struct evaluation *e)
 	struct kv_reach *r = e->reach;
 	struct kv_access *all = &r->accesses[e->first];
 
-	if (r->n_accesses == e->first)
-		return NULL;
 	for (uint32_t i = e->first + 1; i < r->n_accesses; i++)
 		extend(all, r->accesses[i].addr, r->accesses[i].length);
 	all->coarse = true;
@@ -101,10 +101,8 @@ static int add(struct evaluation *e, const struct kv_access_rule *rule, uint64_t
 	if (low > e->first && joins(e, at - 1, addr)) {
 		at--;
 		extend(at, addr, length);
-	} else if (r->n_accesses == KV_REACH_ACCESSES) {
+	} else if (r->n_accesses >= ROOM && r->n_accesses > e->first) {
 		at = collapse(e);
-		if (!at)
-			return -ENOTSUP;
 		extend(at, addr, length);
 	} else {
 		memmove(at + 1, at, (r->n_accesses - low) * sizeof(*at));
@@ -300,10 +298,18 @@ static int reach_rows(
 		r->planes[r->n_planes++] = (struct kv_plane){base, stride};
 	if (e->shadows)
 		content = kv_shadows_consume(e->shadows, index, count * rule->index_width, base);
-	if (content)
-		return add_rows(e, rule, base, content, count, stride, bytes, within);
 	whole.kind = KV_ACCESS_WHOLE;
-	return within ? add(e, &whole, base, within, true) : 0;
+	if (content)
+		err = add_rows(e, rule, base, content, count, stride, bytes, within);
+	else if (within)
+		err = add(e, &whole, base, within, true);
+	if (err)
+		return err;
+	/* The array itself is read, and may lie in a reservation as well. */
+	e->first = r->n_accesses;
+	whole.kind = KV_ACCESS_READ;
+	whole.param = rule->index_param;
+	return add(e, &whole, index, count * rule->index_width, false);
 }
 
 /* ---- one launch ---- */
