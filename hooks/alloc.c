@@ -14,6 +14,7 @@
 #include "hooks/frames.h"
 #include "hooks/history.h"
 #include "hooks/origin.h"
+#include "hooks/recognise.h"
 
 /* What cuMemAllocPitch rounds rows up to on every device so far. */
 #define PITCH_ALIGNMENT 512u
@@ -78,6 +79,9 @@ static int reserve(struct kv_device *device, uint64_t size, const struct kv_sele
 	if (kv_device_adopt(device) < 0)
 		return -ENODEV; /* also without memory for the zero page: the native call will tell
 				 */
+	/* As long as there was none, nobody looked at what is uploaded and written. */
+	if (kv_hooks.config.rules && kv_core_is_idle(kv_hooks.core))
+		kv_recognise_forget();
 	err = kv_reservation_new(
 		device->space, size, tag.name[0] ? tag.name : NULL, answer->score, &r);
 	if (err < 0)

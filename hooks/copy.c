@@ -8,6 +8,7 @@
 #include "hooks/device.h"
 #include "hooks/history.h"
 #include "hooks/launch.h"
+#include "hooks/recognise.h"
 #include "hooks/track.h"
 
 /* ---- what is where ---- */
@@ -89,11 +90,27 @@ void kv_copy_recorded(uint64_t src, uint64_t length, bool host, const char *by)
 		kv_graph_reads_host(by);
 }
 
-/* Looks for addresses in what is sent to the device. */
-static void scan_source(const struct kv_copy *copy)
+/* Looks for addresses in what is sent to the device. True if it comes from host memory. */
+static bool scan_source(const struct kv_copy *copy)
 {
-	if (copy->src_host || (copy->src_any && kv_copy_host_reads(copy->src)))
-		kv_upload_scan((const void *)copy->src, copy->length, copy->way.by);
+	if (!copy->src_host && !(copy->src_any && kv_copy_host_reads(copy->src)))
+		return false;
+	kv_upload_scan((const void *)copy->src, copy->length, copy->way.by);
+	return true;
+}
+
+/* What the target of a copy that is about to be made will hold. */
+static void describe(const struct kv_copy *copy, bool upload, bool captured)
+{
+	if (!kv_hooks.config.rules)
+		return;
+	kv_recognise_described();
+	if (captured || copy->dst_host)
+		return;
+	if (upload)
+		kv_recognise_upload(copy->dst, (const void *)copy->src, copy->length);
+	else
+		kv_recognise_copy(copy->dst, copy->src, copy->length);
 }
 
 /* ---- pieces ---- */
@@ -202,11 +219,13 @@ CUresult kv_copy_inside(const struct kv_copy *copy)
 		copy->src_host ? NULL : kv_core_find(kv_hooks.core, copy->src);
 	struct kv_reservation *dst_r =
 		copy->dst_host ? NULL : kv_core_find(kv_hooks.core, copy->dst);
+	bool captured, upload;
 	CUresult res;
 
-	if (!src_r)
-		scan_source(copy);
-	if (copy->way.async && kv_stream_captures(copy->way.stream, copy->way.per_thread)) {
+	upload = !src_r && scan_source(copy);
+	captured = copy->way.async && kv_stream_captures(copy->way.stream, copy->way.per_thread);
+	describe(copy, upload, captured);
+	if (captured) {
 		if (src_r)
 			kv_leak(src_r, KV_STATIC_GRAPH, copy->way.by);
 		else if (copy->src_host || copy->src_any)

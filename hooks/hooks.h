@@ -2,9 +2,10 @@
 /*
  * hooks.h - what the shim (the room above) gives to and gets from hooks.
  *
- * hooks never reads the environment and never logs by itself: the embedder fills this structure once,
- * when kv_embed_setup() is called. That happens on the first hooked driver call that could matter (an
- * initialisation, an allocation), never from a constructor and never from inside a symbol look-up.
+ * hooks never reads the environment and never logs by itself: the embedder fills this structure
+ * once, when kv_embed_setup() is called. That happens on the first hooked driver call that could
+ * matter (an initialisation, an allocation), never from a constructor and never from inside a
+ * symbol look-up.
  */
 #ifndef KV_HOOKS_HOOKS_H
 #define KV_HOOKS_HOOKS_H
@@ -15,11 +16,16 @@
 #include "core/core.h"
 #include "core/select.h"
 
+struct kv_ruleset;
+
 struct kv_hooks_config {
 	struct kv_core_config core;
-	struct kv_select_rules select;  /* which allocations become reservations; see core/select.h */
-	uint64_t scan_bytes;            /* uploads up to this size are searched for pointers */
-	const char *transient_kernels;  /* comma-separated globs over kernel names that keep no pointer */
+	struct kv_select_rules
+		select;      /* which allocations become reservations; see core/select.h */
+	uint64_t scan_bytes; /* uploads up to this size are searched for pointers */
+	const struct kv_ruleset *rules; /* of recognised kernels; NULL: every kernel is unknown */
+	const char *transient_kernels;  /* comma-separated globs over kernel names that keep no
+					   pointer */
 	bool report_raw_memory;         /* cuMemGetInfo answers with the driver's numbers */
 	uint32_t evict_every;           /* testing: evict everything before every n-th submission */
 	uint32_t evict_interval_ms;     /* testing: evict everything every n ms from a thread */
@@ -37,8 +43,8 @@ struct kv_hooks_config {
 };
 
 /*
- * Implemented by the embedder (shim/init.c). Fills *ret_config, which stays valid for the life of the
- * process. 0: work. Negative errno: be inert; the embedder has said why.
+ * Implemented by the embedder (shim/init.c). Fills *ret_config, which stays valid for the life of
+ * the process. 0: work. Negative errno: be inert; the embedder has said why.
  */
 int kv_embed_setup(struct kv_hooks_config *ret_config);
 
@@ -53,8 +59,9 @@ enum kv_hooks_mode kv_hooks_mode(void);
 struct kv_core *kv_hooks_core(void);
 
 /*
- * What the calling thread says about its next allocations (core/select.h); stays until changed. name: up to
- * 31 bytes are kept with the reservation and shown in the statistics; NULL: none. Calls no driver.
+ * What the calling thread says about its next allocations (core/select.h); stays until changed.
+ * name: up to 31 bytes are kept with the reservation and shown in the statistics; NULL: none. Calls
+ * no driver.
  */
 void kv_alloc_set_tag(enum kv_tag tag, const char *name);
 

@@ -18,6 +18,7 @@
 #include "hooks/call.h"
 #include "hooks/kernel.h"
 #include "hooks/module.h"
+#include "hooks/rules/rules.h"
 
 #define TABLE_START 256u
 #define RECORD_BUCKETS 512u
@@ -25,7 +26,7 @@
 struct record {
 	struct kv_kernel kernel;
 	struct record *next; /* in its bucket; guarded by mutex */
-			     /* then: offsets, sizes, heads, words, name */
+	/* then: offsets, sizes, heads, words, name */
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* leaf */
@@ -87,6 +88,7 @@ static struct record *record_new(
 	struct kv_kernel_word *words;
 	bool simple;
 	uint32_t *offsets, *sizes, *heads;
+	struct kv_rule *rule;
 
 	if (!record)
 		return NULL;
@@ -122,6 +124,9 @@ static struct record *record_new(
 		offsets[i] = layout->params[i].offset;
 		sizes[i] = layout->params[i].size;
 	}
+	if (kv_hooks.config.rules && layout &&
+		kv_rule_match(kv_hooks.config.rules, name, n, sizes, &rule, NULL) == 0)
+		record->kernel.rule = rule;
 	return record;
 }
 
@@ -282,6 +287,7 @@ static const struct kv_kernel *record_keep(struct record *record)
 
 	for (struct record *r = *bucket; r; r = r->next) {
 		if (same_record(&r->kernel, &record->kernel)) {
+			kv_rule_free((struct kv_rule *)record->kernel.rule);
 			free(record);
 			return &r->kernel;
 		}

@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct kv_rule;
+
 /*
  * Eight bytes that may be an address: a parameter whose size is a multiple of eight has one such
  * word, or several if it is a struct by value.
@@ -38,10 +40,11 @@ struct kv_kernel {
 	bool transient;    /* named by config.transient_kernels */
 	bool simple;       /* the layout is known, and heads name all words, at least one */
 	uint32_t n_params;
-	uint32_t params_size;    /* bytes of the packed parameter block */
-	const uint32_t *offsets; /* n_params, bytes */
-	const uint32_t *sizes;   /* n_params, bytes */
-	const char *name;        /* mangled; "?" if the driver cannot tell */
+	uint32_t params_size;       /* bytes of the packed parameter block */
+	const uint32_t *offsets;    /* n_params, bytes */
+	const uint32_t *sizes;      /* n_params, bytes */
+	const char *name;           /* mangled; "?" if the driver cannot tell */
+	const struct kv_rule *rule; /* NULL: not recognised */
 };
 
 struct kv_kernel_table {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "hooks/call.h"
+#include "hooks/recognise.h"
 #include "hooks/track.h"
 
 /* ---- what a launch points at ---- */
@@ -58,9 +59,12 @@ static inline uint64_t word_at(const void *at)
 	return word;
 }
 
-/* The packed block behind `extra`, NULL if there is none. *ret_size: UINT32_MAX if the size is not
- * given. */
-static const unsigned char *packed_block(void **extra, uint32_t *ret_size)
+int kv_launch_word(const struct kv_kernel *kernel, uint64_t word, bool captured)
+{
+	return reach(kernel, word, captured);
+}
+
+const unsigned char *kv_launch_block(void **extra, uint32_t *ret_size)
 {
 	const unsigned char *block = NULL;
 
@@ -82,7 +86,7 @@ static const unsigned char *packed_block(void **extra, uint32_t *ret_size)
 static int scan_packed(const struct kv_kernel *kernel, void **extra, bool captured)
 {
 	uint32_t size;
-	const unsigned char *block = packed_block(extra, &size);
+	const unsigned char *block = kv_launch_block(extra, &size);
 	int err = 0;
 
 	for (uint32_t i = 0; block && i < kernel->n_words && !err; i++) {
@@ -180,9 +184,38 @@ static __attribute__((noinline)) CUresult prepare(
 	return kv_backed_result(err);
 }
 
+static inline struct kv_shape shape_of(unsigned int gx, unsigned int gy, unsigned int gz,
+	unsigned int bx, unsigned int by, unsigned int bz)
+{
+	return (struct kv_shape){{gx, gy, gz}, {bx, by, bz}};
+}
+
+/* [inside] The same, with kernel rules if there are any. */
+static CUresult prepare_shaped(const void *function, void **params, void **extra, CUstream stream,
+	bool per_thread, struct kv_shape shape)
+{
+	const struct kv_kernel *kernel;
+	int err;
+
+	if (!kv_hooks.config.rules)
+		return prepare(function, params, extra, stream, per_thread);
+	if (kv_stream_captures(stream, per_thread)) {
+		kv_recognise_described(); /* nothing is executed yet */
+		return prepare(function, params, extra, stream, per_thread);
+	}
+	kernel = kv_kernel_of(function);
+	if (!kernel->layout_known) /* may write anywhere */
+		return prepare(function, params, extra, stream, per_thread);
+	err = kv_recognise_launch(kernel, params, extra, &shape);
+	if (!err)
+		err = kv_settle(kv_hooks.core);
+	return kv_backed_result(err);
+}
+
 /* [inside] The same for work without addresses of its own. */
 static CUresult prepare_plain(CUstream stream, bool per_thread)
 {
+	kv_recognise_described();
 	return kv_stream_captures(stream, per_thread) ? CUDA_SUCCESS : kv_submit_settle();
 }
 
@@ -191,17 +224,17 @@ static CUresult prepare_plain(CUstream stream, bool per_thread)
 /*
  * Copying eleven arguments is most of what a hook costs, so there is one hot place that calls the
  * driver. Its function is there: kv_hooks.launch_core says that it was looked up. An open capture
- * changes nothing about a launch that names nothing of interest. refuse: the driver will refuse
- * this call, whatever we do.
+ * changes nothing about a launch that names nothing of interest. With kernel rules, which have to
+ * see every launch, there is no hot path. refuse: the driver will refuse this call, whatever we do.
  */
-#define LAUNCH(symbol, refuse, stream_of_launch, per_thread, declare, ...) \
+#define LAUNCH(symbol, refuse, stream_of_launch, per_thread, shape, declare, ...) \
 	static __attribute__((noinline)) CUresult slow_##symbol declare \
 	{ \
 		CUresult res; \
 \
 		if ((refuse) || !kv_submit_enter()) \
 			return KV_REAL(symbol)(__VA_ARGS__); \
-		res = prepare(f, params, extra, stream_of_launch, per_thread); \
+		res = prepare_shaped(f, params, extra, stream_of_launch, per_thread, shape); \
 		if (res == CUDA_SUCCESS) \
 			res = KV_REAL(symbol)(__VA_ARGS__); \
 		kv_submit_leave(); \
@@ -231,13 +264,15 @@ static CUresult prepare_plain(CUstream stream, bool per_thread)
 	}
 
 #define LAUNCH_KERNEL(symbol, per_thread) \
-	LAUNCH(symbol, false, stream, per_thread, \
+	LAUNCH(symbol, false, stream, per_thread, shape_of(gx, gy, gz, bx, by, bz), \
 		(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx, \
 			unsigned int by, unsigned int bz, unsigned int shared, CUstream stream, \
 			void **params, void **extra), \
 		f, gx, gy, gz, bx, by, bz, shared, stream, params, extra)
 #define LAUNCH_EX(symbol, per_thread) \
 	LAUNCH(symbol, !config, config->hStream, per_thread, \
+		shape_of(config->gridDimX, config->gridDimY, config->gridDimZ, config->blockDimX, \
+			config->blockDimY, config->blockDimZ), \
 		(const CUlaunchConfig *config, CUfunction f, void **params, void **extra), config, \
 		f, params, extra)
 

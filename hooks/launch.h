@@ -14,6 +14,11 @@
  * at leaks. 0 or a negative errno.
  */
 int kv_launch_scan(const struct kv_kernel *kernel, void **params, void **extra, bool captured);
+/* [inside] The same for one word of a parameter. */
+int kv_launch_word(const struct kv_kernel *kernel, uint64_t word, bool captured);
+/* The packed block behind `extra`, NULL if there is none. *ret_size: UINT32_MAX if it is not given.
+ */
+const unsigned char *kv_launch_block(void **extra, uint32_t *ret_size);
 
 /*
  * Work that becomes part of a graph reads host memory at each launch: whatever addresses it holds

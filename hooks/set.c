@@ -4,6 +4,7 @@
  */
 #include "hooks/call.h"
 #include "hooks/copy.h"
+#include "hooks/recognise.h"
 
 /* ---- the driver's functions ---- */
 
@@ -145,6 +146,8 @@ static CUresult set_inside(const struct kv_set *set)
 
 	if (set->height > 1)
 		span += (set->height - 1) * set->pitch;
+	if (kv_hooks.config.rules)
+		kv_recognise_described();
 	if (set->way.async && kv_stream_captures(set->way.stream, set->way.per_thread)) {
 		if (r)
 			kv_leak(r, KV_STATIC_GRAPH, set->way.by);
@@ -152,6 +155,8 @@ static CUresult set_inside(const struct kv_set *set)
 		res = kv_submit_settle();
 		return res == CUDA_SUCCESS ? issue(set) : res;
 	}
+	if (kv_hooks.config.rules)
+		kv_recognise_write(set->dst, span);
 	offset = r ? set->dst - kv_reservation_base(r) : 0;
 	/* What the driver will refuse, and what is not zero. */
 	if (!r || !is_zero(set) || set->dst % set->element || offset + span < offset ||

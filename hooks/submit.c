@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "hooks/call.h"
+#include "hooks/recognise.h"
 #include "hooks/slots.h"
 
 __thread struct kv_thread kv_thread __attribute__((tls_model("initial-exec")));
@@ -96,7 +97,8 @@ void kv_hooks_prepare(void)
 		mode = set_up();
 		/* release: partner is every acquire load of mode; config and core are set. */
 		atomic_store_explicit(&kv_hooks.mode, mode, memory_order_release);
-		if (mode == KV_HOOKS_ACTIVE && !kv_hooks.config.evict_every)
+		if (mode == KV_HOOKS_ACTIVE && !kv_hooks.config.evict_every &&
+			!kv_hooks.config.rules)
 			/* release: the same for launches, which look at this alone. */
 			atomic_store_explicit(
 				&kv_hooks.launch_core, kv_hooks.core, memory_order_release);
@@ -176,6 +178,11 @@ CUresult kv_backed_result(int error)
 
 void kv_submit_leave(void)
 {
+	if (kv_unlikely(kv_hooks.config.rules)) {
+		if (!kv_thread.described)
+			kv_recognise_forget();
+		kv_thread.described = false;
+	}
 	kv_core_leave(kv_hooks.core, kv_thread.slot_plus_1 - 1);
 	kv_thread.depth--;
 }

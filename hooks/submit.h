@@ -26,12 +26,14 @@
 struct kv_thread {
 	uint32_t slot_plus_1; /* gate slot; 0: none yet */
 	uint32_t depth; /* > 0: inside a hook or a call of our own: hooks pass straight through */
+	bool described; /* with rules: what this submission writes is known, see recognise.h */
 	uint32_t own_depth; /* > 0: inside kv_own_begin(): capture mode is relaxed already */
 };
 extern __thread struct kv_thread kv_thread __attribute__((tls_model("initial-exec")));
 
 struct kv_hooks_state {
-	/* core while mode is ACTIVE and no test option wants to see submissions, else NULL. atomic:
+	/* core while mode is ACTIVE and neither rules nor a test option want to see submissions,
+	 * else NULL. atomic:
 	 * release after everything else is set, acquire in launches */
 	_Atomic(struct kv_core *) launch_core;
 	_Atomic int mode;               /* enum kv_hooks_mode; atomic: release after core is set */

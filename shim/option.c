@@ -170,6 +170,11 @@ int kv_option_parse(const struct kv_option *option, const char *text, int64_t *r
 	case KV_OPTION_LOG:
 		error = kv_log_check_levels(text);
 		break;
+	case KV_OPTION_RULES:
+		error = text[0] == '/' || !strcasecmp(text, "off") || !strcasecmp(text, "builtin")
+				? 0
+				: -EINVAL;
+		break;
 	case KV_OPTION_PATH:
 		error = text[0] == '/' || text[0] == '\0' ? 0 : -EINVAL;
 		break;
@@ -304,6 +309,9 @@ void kv_option_describe_range(const struct kv_option *option, char *text, uint32
 	case KV_OPTION_LOG:
 		snprintf(text, size,
 			"off, error, warn, info or debug, or TOPIC:LEVEL, separated by commas");
+		return;
+	case KV_OPTION_RULES:
+		snprintf(text, size, "off, builtin, or a path that begins with /");
 		return;
 	case KV_OPTION_PATH:
 		snprintf(text, size, "a path that begins with /");

@@ -9,6 +9,7 @@
 
 #include "hooks/call.h"
 #include "hooks/launch.h"
+#include "hooks/recognise.h"
 #include "hooks/track.h"
 
 char fake_handle;
@@ -162,4 +163,11 @@ CUresult kv_backed_result(int error)
 bool kv_stream_captures(CUstream stream, bool per_thread)
 {
 	return false;
+}
+
+/* Without rules nobody asks. */
+int kv_recognise_launch(
+	const struct kv_kernel *kernel, void **params, void **extra, const struct kv_shape *shape)
+{
+	abort();
 }
