@@ -52,6 +52,8 @@ static void child_after_fork(void)
 	kv_thread = (struct kv_thread){0};
 }
 
+static _Atomic bool forks_unseen; /* atomic: seq_cst; there was no memory to watch for forks */
+
 /* The mode that the process has from now on. */
 static enum kv_hooks_mode set_up(void)
 {
@@ -66,18 +68,26 @@ static enum kv_hooks_mode set_up(void)
 			"CUDA_ERROR_NO_DEVICE; install the driver or put it on LD_LIBRARY_PATH");
 		return KV_HOOKS_INERT;
 	}
+	if (atomic_load(&forks_unseen)) {
+		kv_hooks_log(0, "init", "no memory to watch for forks: inert");
+		return KV_HOOKS_INERT;
+	}
 	err = kv_core_new(&kv_hooks.config.core, &kv_hooks.core);
 	if (err < 0) {
 		kv_hooks_log(0, "init", "no memory for the reservation table: inert");
 		return KV_HOOKS_INERT;
 	}
-	if (pthread_atfork(NULL, NULL, child_after_fork) != 0) {
-		kv_hooks_log(0, "init", "cannot watch for forks: inert");
-		kv_core_free(kv_hooks.core);
-		kv_hooks.core = NULL;
-		return KV_HOOKS_INERT;
-	}
 	return KV_HOOKS_ACTIVE;
+}
+
+/* From before the mutex is taken: a child that is forked while another thread sets up must not find
+ * the mutex held by nobody. */
+static void watch_forks(void)
+{
+	static _Atomic bool watched; /* atomic: seq_cst, one thread registers */
+
+	if (!atomic_exchange(&watched, true) && pthread_atfork(NULL, NULL, child_after_fork) != 0)
+		atomic_store(&forks_unseen, true);
 }
 
 void kv_hooks_prepare(void)
@@ -92,6 +102,7 @@ void kv_hooks_prepare(void)
 	/* The loader is asked before the mutex is taken, and again after it: a thread that runs a
 	 * library's constructor holds the loader's lock and may be waiting for the mutex. */
 	kv_real_load();
+	watch_forks();
 	pthread_mutex_lock(&setup_mutex);
 	if (atomic_load_explicit(&kv_hooks.mode, memory_order_relaxed) == KV_HOOKS_UNREADY) {
 		mode = set_up();
