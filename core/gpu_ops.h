@@ -8,8 +8,8 @@
  * Contract of every function: returns 0 or a negative errno; a ret_ parameter is written only on
  * success; a failed call has changed nothing. Any thread may call; core holds none of its locks
  * during a call except the mutex of the one reservation whose pages are being changed. No call
- * may be made from the application's stream or disturb a stream capture: the implementation works on
- * a non-blocking stream of its own, in relaxed capture mode.
+ * may be made from the application's stream or disturb a stream capture: the implementation works
+ * on a non-blocking stream of its own, in relaxed capture mode.
  *
  *   -ENOMEM     no device (or host) memory
  *   -ENODEV     the context is gone or the device is lost; nothing will ever work again
@@ -36,13 +36,14 @@ struct kv_gpu_ops {
 	/* Free and total physical bytes of the device, as the driver reports them. */
 	int (*memory_info)(void *gpu, uint64_t *ret_free, uint64_t *ret_total);
 
-	/* Address ranges. size and align are multiples of the granularity given to kv_space_new(). */
+	/* Address ranges. size and align are multiples of the granularity given to kv_space_new().
+	 */
 	int (*range_reserve)(void *gpu, uint64_t size, uint64_t align, kv_gpu_addr *ret_addr);
 	int (*range_free)(void *gpu, kv_gpu_addr addr, uint64_t size);
 
 	/* Physical memory. Its content is undefined after create. */
-	int (*handle_create)(void *gpu, uint64_t size, enum kv_gpu_location where,
-			     kv_gpu_handle *ret_handle);
+	int (*handle_create)(
+		void *gpu, uint64_t size, enum kv_gpu_location where, kv_gpu_handle *ret_handle);
 	int (*handle_release)(void *gpu, kv_gpu_handle handle);
 
 	/* map: the whole handle at addr, which must be unmapped; no access until set_access, which
@@ -63,9 +64,17 @@ struct kv_gpu_ops {
 	int (*host_free)(void *gpu, void *host);
 
 	/*
-	 * Waits until all work that this process has submitted to the device is complete. Polls, never
-	 * blocks in the driver. -ETIMEDOUT when timeout_ns have passed, -EBUSY at once while a stream
-	 * capture is open. Called with the gate closed.
+	 * Hints, may both be NULL: the calls between them come from this thread and are about one
+	 * space, so that what each of them needs (a context, a capture mode) may be set up once.
+	 * They nest. No driver call need be made if no other function is called between them.
+	 */
+	void (*batch_begin)(void *gpu);
+	void (*batch_end)(void *gpu);
+
+	/*
+	 * Waits until all work that this process has submitted to the device is complete. Polls,
+	 * never blocks in the driver. -ETIMEDOUT when timeout_ns have passed, -EBUSY at once while
+	 * a stream capture is open. Called with the gate closed.
 	 */
 	int (*drain)(void *gpu, uint64_t timeout_ns);
 };

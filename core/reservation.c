@@ -252,8 +252,11 @@ int kv_reservation_destroy(struct kv_reservation *r, int ops_work)
 
 	kv_table_remove(&core->table, r);
 	kv_lock_take(&r->lock);
-	if (ops_work)
+	if (ops_work) {
+		kv_gpu_batch_begin(space);
 		error = release_pages(r, &clean);
+		kv_gpu_batch_end(space);
+	}
 	forget_pages(r);
 	if (r->unsettled)
 		atomic_fetch_sub_explicit(&core->hot.n_unsettled, 1, memory_order_relaxed);
@@ -309,6 +312,8 @@ int kv_reservation_free(struct kv_core *core, kv_gpu_addr addr)
 void kv_reservation_lock(struct kv_reservation *r)
 {
 	kv_lock_take(&r->lock);
+	/* Whoever changes pages makes several calls. */
+	kv_gpu_batch_begin(kv_reservation_space_of(r));
 }
 
 void kv_reservation_unlock(struct kv_reservation *r)
@@ -333,6 +338,7 @@ void kv_reservation_unlock(struct kv_reservation *r)
 		r->changed = false;
 		r->version++;
 	}
+	kv_gpu_batch_end(space);
 	kv_lock_drop(&r->lock);
 	if (refresh)
 		kv_table_refresh(&core->table, r);

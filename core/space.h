@@ -144,8 +144,8 @@ void kv_quiesce_gate(struct kv_space *space, uint64_t *ret_start);
 void kv_quiesce_end(struct kv_space *space, uint64_t start);
 /*
  * The same, for as long as it takes: tries again after time-outs, waits for another quiescer.
- * max_timeouts: bound on the time-outs, 0: none. -EBUSY: a capture is open. -ENODEV: the device is gone.
- * Other errors: drain failed again and again; work may be in flight.
+ * max_timeouts: bound on the time-outs, 0: none. -EBUSY: a capture is open. -ENODEV: the device is
+ * gone. Other errors: drain failed again and again; work may be in flight.
  */
 int kv_quiesce_patiently(struct kv_space *space, uint32_t max_timeouts, uint64_t *ret_start);
 
@@ -168,6 +168,18 @@ static inline void kv_gpu_count(struct kv_space *space)
 static inline uint64_t kv_gpu_now(struct kv_space *space)
 {
 	return space->ops->now_ns(space->gpu);
+}
+
+static inline void kv_gpu_batch_begin(struct kv_space *space)
+{
+	if (space->ops->batch_begin)
+		space->ops->batch_begin(space->gpu);
+}
+
+static inline void kv_gpu_batch_end(struct kv_space *space)
+{
+	if (space->ops->batch_end)
+		space->ops->batch_end(space->gpu);
 }
 
 static inline int kv_gpu_memory_info(

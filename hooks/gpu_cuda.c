@@ -3,8 +3,9 @@
  * gpu_cuda.c - core's table of device functions over the real driver. Calls nothing else.
  *
  * Every function brackets its driver calls with kv_own_begin/end (relaxed capture mode, hooks pass
- * through) and makes the device's own context current if it has to. The calls of virtual memory
- * management name their device themselves and need any context, or none.
+ * through) and makes the device's own context current if it has to; in a batch this is done once,
+ * by the first call. The calls of virtual memory management name their device themselves and need
+ * any context, or none.
  */
 #include "hooks/gpu_cuda.h"
 
@@ -18,17 +19,28 @@ struct gpu_call {
 	struct kv_own_call own;
 	struct kv_own *with; /* the device's stream and context */
 	bool pushed;
+	bool batched; /* nothing to undo: the batch does */
 };
 
 enum needs { NEEDS_ANY, NEEDS_OWN };
 
+/* The batch of this thread; open: its first call has set up what the others need. */
+struct batch {
+	uint32_t depth;
+	bool open;
+	struct kv_device *device;
+	struct gpu_call call;
+};
+static __thread struct batch batch __attribute__((tls_model("initial-exec")));
+
 /* -ENODEV: there is no context left to work in. */
-static int call_begin(struct gpu_call *call, struct kv_device *device, enum needs needs)
+static int enter(struct gpu_call *call, struct kv_device *device, enum needs needs)
 {
 	CUcontext current = NULL;
 
 	call->with = kv_device_own(device);
 	call->pushed = false;
+	call->batched = false;
 	if (needs == NEEDS_OWN && !call->with)
 		return -ENODEV;
 	kv_own_begin(&call->own);
@@ -42,14 +54,48 @@ static int call_begin(struct gpu_call *call, struct kv_device *device, enum need
 	return 0;
 }
 
-static int call_end(struct gpu_call *call, CUresult res)
+static void leave(struct gpu_call *call)
 {
 	CUcontext popped;
 
 	if (call->pushed)
 		KV_REAL(cuCtxPopCurrent_v2)(&popped);
 	kv_own_end(&call->own);
+}
+
+/* -ENODEV: there is no context left to work in. */
+static int call_begin(struct gpu_call *call, struct kv_device *device, enum needs needs)
+{
+	if (batch.depth && !batch.open) {
+		batch.open = enter(&batch.call, device, NEEDS_OWN) == 0;
+		batch.device = device;
+	}
+	/* The device's context may have gone since the batch was opened. */
+	if (!batch.open || batch.device != device || batch.call.with != kv_device_own(device))
+		return enter(call, device, needs);
+	call->with = batch.call.with;
+	call->batched = true;
+	return 0;
+}
+
+static int call_end(struct gpu_call *call, CUresult res)
+{
+	if (!call->batched)
+		leave(call);
 	return kv_errno_of(res);
+}
+
+static void gpu_batch_begin(void *gpu)
+{
+	batch.depth++;
+}
+
+static void gpu_batch_end(void *gpu)
+{
+	if (--batch.depth || !batch.open)
+		return;
+	leave(&batch.call);
+	batch.open = false;
 }
 
 static uint64_t gpu_now_ns(void *gpu)
@@ -335,5 +381,7 @@ const struct kv_gpu_ops kv_gpu_cuda = {
 	.flush = gpu_flush,
 	.host_alloc = gpu_host_alloc,
 	.host_free = gpu_host_free,
+	.batch_begin = gpu_batch_begin,
+	.batch_end = gpu_batch_end,
 	.drain = gpu_drain,
 };
