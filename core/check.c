@@ -27,7 +27,8 @@ struct check {
 	int result;
 };
 
-static int fail(struct check *check, const char *format, ...) __attribute__((format(__printf__, 2, 3)));
+static int fail(struct check *check, const char *format, ...)
+	__attribute__((format(__printf__, 2, 3)));
 
 static int fail(struct check *check, const char *format, ...)
 {

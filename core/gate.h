@@ -3,8 +3,8 @@
  * gate.h - the submission gate: many submitters, one who closes it.
  *
  * A thread enters the gate before it looks at pages and leaves it after the driver call that
- * submits the work has returned. Whoever wants to take pages away closes the gate, which returns when
- * every submitter has left; only then may device work be drained and a page be unmapped.
+ * submits the work has returned. Whoever wants to take pages away closes the gate, which returns
+ * when every submitter has left; only then may device work be drained and a page be unmapped.
  *
  * Entering costs one atomic add on a cache line that, with fewer threads than slots, no other
  * thread writes. Slots are counters: threads that share one are slower, never wrong.
@@ -24,10 +24,10 @@ struct kv_gate_slot {
 
 struct kv_gate {
 	struct kv_gate_slot slots[KV_GATE_SLOTS];
-	_Alignas(64) _Atomic uint32_t closed;  /* 1 while closed; also the futex word of waiters */
-	_Atomic uint32_t next_slot;            /* atomic: relaxed, hands out slot numbers */
-	_Atomic uint32_t left;                 /* futex word of the closer */
-	_Atomic uint32_t closer;               /* 1 while somebody holds the right to close */
+	_Alignas(64) _Atomic uint32_t closed; /* 1 while closed; also the futex word of waiters */
+	_Atomic uint32_t next_slot;           /* atomic: relaxed, hands out slot numbers */
+	_Atomic uint32_t left;                /* futex word of the closer */
+	_Atomic uint32_t closer;              /* 1 while somebody holds the right to close */
 };
 
 void kv_gate_init(struct kv_gate *gate);
@@ -60,13 +60,15 @@ static inline void kv_gate_leave(struct kv_gate *gate, uint32_t slot)
 }
 
 /*
- * Closes the gate and waits until nobody is inside, at most timeout_ns (measured by CLOCK_MONOTONIC).
- * 0: closed and empty, the caller must open it. -EBUSY: somebody else is closing or has closed it.
- * -ETIMEDOUT: somebody stayed inside; the gate is open again. Must not be called from inside.
+ * Closes the gate and waits until nobody is inside, at most timeout_ns (measured by
+ * CLOCK_MONOTONIC). 0: closed and empty, the caller must open it. -EBUSY: somebody else is closing
+ * or has closed it. -ETIMEDOUT: somebody stayed inside; the gate is open again. Must not be called
+ * from inside.
  */
 int kv_gate_close(struct kv_gate *gate, uint64_t timeout_ns);
 void kv_gate_open(struct kv_gate *gate);
-/* Waits until whoever has closed the gate has opened it; returns at once when it is open. Keeps errno. */
+/* Waits until whoever has closed the gate has opened it; returns at once when it is open. Keeps
+ * errno. */
 void kv_gate_wait(struct kv_gate *gate);
 
 /* True if the gate is closed and nobody stays inside (checkers only; may take a while). */

@@ -10,15 +10,15 @@
 
 /* Rules; strings are comma-separated lists, NULL or "" is an empty list. Immutable after init. */
 struct kv_select_rules {
-	uint64_t min_size;          /* size floor, bytes */
-	uint64_t max_size;          /* 0: none */
-	const char *include_sizes;  /* "SIZE" or "LOW-HIGH", K/M/G suffixes: below the floor too */
+	uint64_t min_size;         /* size floor, bytes */
+	uint64_t max_size;         /* 0: none */
+	const char *include_sizes; /* "SIZE" or "LOW-HIGH", K/M/G suffixes: below the floor too */
 	const char *exclude_sizes;
 	const char *include_callers; /* globs over caller library base names; empty: all */
 	const char *exclude_callers;
 	const char *include_symbols; /* globs over symbols on the call stack; empty: all */
 	const char *exclude_symbols;
-	int min_score;              /* required score; INT32_MIN: score is only reported */
+	int min_score; /* required score; INT32_MIN: score is only reported */
 };
 
 enum kv_tag {
@@ -36,11 +36,12 @@ struct kv_select_request {
 	const char *const *symbols;
 	uint32_t n_frames;
 	uint64_t device_total;
-	uint64_t free_reported;     /* by the last cuMemGetInfo of the process; 0 none */
-	uint32_t calls_since_info;  /* driver calls that hooks saw since then */
-	uint32_t same_size_before;  /* allocations of this size directly before, without an upload between */
-	uint64_t uploaded_bytes;    /* host to device so far */
-	bool freed_smaller_before;  /* an allocation of the same family was freed before */
+	uint64_t free_reported;    /* by the last cuMemGetInfo of the process; 0 none */
+	uint32_t calls_since_info; /* driver calls that hooks saw since then */
+	uint32_t same_size_before; /* allocations of this size directly before, without an upload
+				      between */
+	uint64_t uploaded_bytes;   /* host to device so far */
+	bool freed_smaller_before; /* an allocation of the same family was freed before */
 };
 
 struct kv_select_answer {
@@ -52,10 +53,10 @@ struct kv_select_answer {
 
 /* Pure. Malformed list entries are ignored here: shim/config reports them when it parses. */
 void kv_select(const struct kv_select_rules *rules, const struct kv_select_request *request,
-	       struct kv_select_answer *ret_answer);
+	struct kv_select_answer *ret_answer);
 
-/* True if any library or symbol list is set, or a score is required: the hook then has to unwind the
- * stack. Without frames the score lacks what the makers' symbols would add. */
+/* True if any library or symbol list is set, or a score is required: the hook then has to unwind
+ * the stack. Without frames the score lacks what the makers' symbols would add. */
 bool kv_select_needs_frames(const struct kv_select_rules *rules);
 
 /* "SIZE" or "LOW-HIGH" into bounds; 0 or -EINVAL. For the option parser. */

@@ -174,8 +174,7 @@ void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char 
 	char text[KV_STATS_NAME_MAX];
 	kv_gpu_addr base;
 
-	if (reason == KV_STATIC_NO ||
-		(kv_reservation_is_static(r) && reason != KV_STATIC_EXPORT))
+	if (reason == KV_STATIC_NO || (kv_reservation_is_static(r) && reason != KV_STATIC_EXPORT))
 		return;
 	kv_reservation_lock(r);
 	if (kv_reservation_is_live(r) && reason == KV_STATIC_EXPORT)

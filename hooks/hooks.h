@@ -30,10 +30,11 @@ struct kv_hooks_config {
 	uint32_t evict_every;           /* testing: evict everything before every n-th submission */
 	uint32_t evict_interval_ms;     /* testing: evict everything every n ms from a thread */
 	bool force_cubin_layouts;       /* testing: do not ask the driver for parameter layouts */
-	/* Called once per device before its space is made, with no lock held. Fills *ret_sink (zeroed
-	 * before) or returns a negative errno: the device is then left alone (all native). */
-	int (*device_found)(void *ctx, const uint8_t uuid[16], const char *name, uint64_t total_bytes,
-			    struct kv_stats_sink *ret_sink);
+	/* Called once per device before its space is made, with no lock held. Fills *ret_sink
+	 * (zeroed before) or returns a negative errno: the device is then left alone (all native).
+	 */
+	int (*device_found)(void *ctx, const uint8_t uuid[16], const char *name,
+		uint64_t total_bytes, struct kv_stats_sink *ret_sink);
 	/* May be NULL. A device on which we cannot work, for good; note is one line that says why
 	 * and that has been logged. Once per device, with no lock held, after device_found if that
 	 * was called at all. */

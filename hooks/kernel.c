@@ -26,7 +26,7 @@
 struct record {
 	struct kv_kernel kernel;
 	struct record *next; /* in its bucket; guarded by mutex */
-	/* then: offsets, sizes, heads, words, name */
+			     /* then: offsets, sizes, heads, words, name */
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* leaf */

@@ -4,8 +4,9 @@
  *
  *   micro_cost LAUNCHES RESERVATIONS [hit]
  *
- * The kernel takes eight addresses of native memory; with "hit" all eight are of reservations that are static and
- * whole, as compute buffers are. Prints the nanoseconds per launch, best of five rounds.
+ * The kernel takes eight addresses of native memory; with "hit" all eight are of reservations that
+ * are static and whole, as compute buffers are. Prints the nanoseconds per launch, best of five
+ * rounds.
  */
 #include <stdio.h>
 #include <stdlib.h>
