@@ -23,10 +23,10 @@
 #define TABLE_START 256u
 #define RECORD_BUCKETS 512u
 
+/* Its offsets, sizes, heads, words and name follow in the same block. */
 struct record {
 	struct kv_kernel kernel;
 	struct record *next; /* in its bucket; guarded by mutex */
-			     /* then: offsets, sizes, heads, words, name */
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* leaf */
