@@ -142,8 +142,10 @@ class Server:
         self.log = open(place.out / "engine.log", "ab")
         command = [*place.prefix(shim), "node", HERE / "node/serve.mjs", place.packages / "node", model_path,
                    "--context", str(context), "--sequences", str(sequences)]
+        # Not our stdin: node makes what it inherits there non-blocking, and whoever steps us through the phases
+        # would not be waited for any more.
         self.process = subprocess.Popen(command, env=place.environment(shim, settings), text=True,
-                                        stdout=subprocess.PIPE, stderr=self.log)
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log)
         self.pid = self.process.pid
         self.port = None
         for line in self.process.stdout:

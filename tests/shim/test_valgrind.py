@@ -14,6 +14,9 @@ if not VALGRIND:
 def is_clean(*args, env=None, status=0):
     result = run(VALGRIND, "-q", "--error-exitcode=99", "--leak-check=full",
                  "--errors-for-leak-kinds=definite,possible", *args, env=env, timeout=200)
+    if "debuginfo reader" in result.stderr:
+        print("SKIP: this valgrind cannot read the compiler's debug information")
+        sys.exit(77)
     assert result.returncode == status, result
 
 
