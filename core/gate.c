@@ -15,7 +15,8 @@
 #include "core/poison.h"
 
 #define NSEC_PER_SEC 1000000000ull
-#define QUIET_TRIES 10000
+/* Far above what a thread needs to step back from a closed gate, also on a busy machine. */
+#define QUIET_WAIT_NS (5 * NSEC_PER_SEC)
 
 /* Keeps errno: this runs inside calls of the application. */
 static int futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *timeout)
@@ -136,12 +137,14 @@ void kv_gate_wait(struct kv_gate *gate)
 bool kv_gate_is_quiet(const struct kv_gate *gate)
 {
 	/* Who meets a closed gate is inside for the moment that it takes to step back. */
-	for (int i = 0; i < QUIET_TRIES; i++) {
+	uint64_t start = now_ns();
+
+	do {
 		if (atomic_load(&gate->closed) == 0)
 			return false;
 		if (is_empty(gate))
 			return true;
 		sched_yield();
-	}
+	} while (now_ns() - start < QUIET_WAIT_NS);
 	return false;
 }

@@ -5,13 +5,9 @@
 #include "tests/unit/fake_body.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
-
-enum { STEP_BACK_S = 5 }; /* far above what a thread needs to step back, also on a busy machine */
 
 bool fake_is_queued(struct fake_gpu *gpu, kv_gpu_addr addr, uint64_t size)
 {
@@ -192,31 +188,12 @@ int fake_host_free(void *ctx, void *host)
 	return fake_end(gpu, 0);
 }
 
-/*
- * The gate's closer has seen it empty. Who comes now is counted for a moment, until it has seen
- * that the gate is closed and stepped back; who is inside stays.
- */
-static bool is_closed_for_good(const struct kv_gate *gate)
-{
-	struct timespec now, end;
-
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_sec += STEP_BACK_S;
-	while (!kv_gate_is_quiet(gate)) {
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		if (atomic_load(&gate->closed) == 0 || now.tv_sec > end.tv_sec)
-			return false;
-		sched_yield();
-	}
-	return true;
-}
-
 int fake_drain(void *ctx, uint64_t timeout_ns)
 {
 	struct fake_gpu *gpu = ctx;
 	int error = fake_begin(gpu, FAKE_DRAIN);
 
-	if (gpu->gate && !is_closed_for_good(gpu->gate))
+	if (gpu->gate && !kv_gate_is_quiet(gpu->gate))
 		fake_breach(gpu, "drain with the gate open");
 	if (timeout_ns == 0)
 		fake_breach(gpu, "drain without a bound");
