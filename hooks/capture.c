@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "hooks/alloc.h"
 #include "hooks/call.h"
 
 #define CAPTURES_MAX 256u
@@ -194,8 +195,10 @@ BEGIN_TO_GRAPH(cuStreamBeginCaptureToGraph_ptsz, true)
 		CUresult res = KV_REAL(symbol)(stream, graph); \
 \
 		if (kv_hooks_active() && !kv_thread.depth && \
-			(res == CUDA_SUCCESS || !kv_stream_captures(stream, per_thread))) \
+			(res == CUDA_SUCCESS || !kv_stream_captures(stream, per_thread))) { \
 			closed(origin_of(stream, per_thread)); \
+			kv_free_deferred(); \
+		} \
 		return res; \
 	}
 

@@ -27,6 +27,15 @@ def reasons(test):
     return [line.strip() for line in SKIP_LINE.findall(text) if line.strip()]
 
 
+def tail(test, n=25):
+    """The last lines that a failed test printed: a log file may be gone with its machine."""
+    lines = []
+    for stream in ("stdout", "stderr"):
+        text = re.sub(r"\x1b\[[0-9;]*m", "", test.get(stream) or "")
+        lines += [f"  {stream}: {line}" for line in text.splitlines()[-n:]]
+    return lines
+
+
 def main(path, status):
     tests = read(path)
     passed = [t for t in tests if t["result"] in PASSED]
@@ -40,6 +49,7 @@ def main(path, status):
             print(f"skipped in part: {test['name']}: {reason}")
     for test in failed:
         print(f"failed: {test['name']} ({test['result']}, exit {test.get('returncode')})")
+        print("\n".join(tail(test)))
     broken = status != 0 and not failed
     if broken or not tests:
         print(f"failed: the run itself (meson test ended with {status}, {len(tests)} results)")

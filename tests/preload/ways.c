@@ -148,12 +148,21 @@ static void *thread(void *ctx)
 	int number = *(int *)ctx;
 	struct fixture *f = &fixtures[number];
 
-	if (!fixture_open(f, &driver, &real, number)) {
+	bool ok;
+
+	/* Not beside a capture of the other thread: what is allocated then is native, what is freed
+	 * then goes later. */
+	pthread_rwlock_wrlock(&alone);
+	ok = fixture_open(f, &driver, &real, number);
+	pthread_rwlock_unlock(&alone);
+	if (!ok) {
 		n_failed++;
 		return NULL;
 	}
 	run_all(f);
+	pthread_rwlock_wrlock(&alone);
 	fixture_close(f);
+	pthread_rwlock_unlock(&alone);
 	return NULL;
 }
 
