@@ -19,6 +19,7 @@ struct sums {
 	uint64_t n_copies; /* host slots in use */
 	uint64_t n_reservations;
 	uint64_t n_static;
+	uint64_t n_marked; /* pages that wait for a reap */
 };
 
 struct check {
@@ -72,6 +73,7 @@ static int check_page(struct check *check, struct kv_reservation *r, uint64_t i,
 		return fail(check, "0x%llx page %llu: outside the one handle", base, LLX(i));
 	sums->in_state[page->state] += r->page_size;
 	sums->n_copies += page->host != NULL;
+	sums->n_marked += !!(page->flags & (KV_PAGE_ZERO | KV_PAGE_TRANSIENT | KV_PAGE_DEAD));
 	if (page->flags & KV_PAGE_HOST)
 		sums->on_host += r->page_size;
 	return 0;
@@ -174,6 +176,9 @@ static int check_space(struct check *check, struct kv_space *space)
 	if (sums.n_copies != space->store.n_slots_used)
 		return fail(check, "space: %llu host copies, %llu slots", LLX(sums.n_copies),
 			LLX(space->store.n_slots_used));
+	if (sums.n_marked && !atomic_load(&space->marked))
+		return fail(check, "space: %llu pages marked, and nobody will look",
+			LLX(sums.n_marked));
 	if (space->store.n_spares > space->store.max_spares)
 		return fail(check, "space: too many spares");
 	if (sums.n_reservations != kv_counted(&space->n_reservations) ||

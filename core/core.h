@@ -196,13 +196,25 @@ void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char 
 void kv_leak_all(struct kv_core *core, enum kv_static_reason reason, const char *by);
 
 /*
- * [inside] P7, transient: the work about to be submitted may touch any byte of r, and keeps no
- * pointer. Backs it whole; the pages that were EMPTY are remembered and released again at the next
- * quiesced point (kv_reap()) if nothing else has touched them and they are zero or dead.
- * assume_dead: what the work writes into pages that were EMPTY is never read (an engine's
- * contract).
+ * [inside] P7, transient: the work about to be submitted may touch any byte of [offset,
+ * offset+length), and keeps no pointer. Backs these pages; those that were EMPTY are remembered and
+ * released again at the next quiesced point (kv_reap()) if nothing else has touched them and they
+ * are zero or dead. assume_dead: what the work writes into pages that were EMPTY is never read (an
+ * engine's contract). length is clipped to the reservation. Errors as kv_touch().
  */
-int kv_touch_transient(struct kv_reservation *r, bool assume_dead);
+int kv_touch_transient(
+	struct kv_reservation *r, uint64_t offset, uint64_t length, bool assume_dead);
+
+/*
+ * [inside] P5, P8: what the work submitted so far has left in the whole pages of [offset,
+ * offset+length) is dead: nobody will read it before having written it. Pages in device or spilled
+ * memory are marked and released at the next quiesced point (kv_reap()) without being copied,
+ * unless they are touched before; pages in host memory become EMPTY at once, since no work in
+ * flight can reach them. What is released reads as zero. length is clipped to the reservation, and
+ * what reaches its last requested byte reaches its end. A static reservation is left alone. Makes
+ * no driver call. Returns the bytes that have been marked or dropped by this call.
+ */
+uint64_t kv_release(struct kv_reservation *r, uint64_t offset, uint64_t length);
 
 /*
  * [inside] Before the driver call of every submission: makes all static reservations whole. One
@@ -227,9 +239,10 @@ int kv_evict(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes);
 int kv_evict_all(struct kv_core *core);
 
 /*
- * [outside] Releases pages that transient touches and zero fills have left behind, if they are dead
- * or zero; their handles become spares. Returns as kv_evict(). The gate stays open when nothing is
- * marked. To be called now and then by whoever has the time: it also returns unused host memory.
+ * [outside] Releases pages that releases, transient touches and zero fills have left behind, if
+ * they are dead or zero; their handles become spares. Returns as kv_evict(). The gate stays open
+ * when nothing is marked. To be called now and then by whoever has the time: it also returns unused
+ * host memory.
  */
 int kv_reap(struct kv_space *space, uint64_t *ret_bytes);
 

@@ -36,7 +36,7 @@ struct sweep {
 /* True if the page's content will never be read: it may go without a look. */
 static bool is_forgotten(const struct kv_page *page)
 {
-	return (page->flags & KV_PAGE_TRANSIENT) && (page->flags & KV_PAGE_DEAD);
+	return page->flags & KV_PAGE_DEAD;
 }
 
 static bool is_wanted(const struct sweep *sweep, const struct kv_page *page)
@@ -349,7 +349,7 @@ static bool has_marks(struct kv_space *space)
 			continue;
 		kv_lock_take(&r->lock);
 		for (uint64_t i = 0; i < r->n_pages && !found; i++)
-			found = r->pages[i].flags & MAYBE_ZERO;
+			found = r->pages[i].flags & (MAYBE_ZERO | KV_PAGE_DEAD);
 		kv_lock_drop(&r->lock);
 	}
 	return found;
@@ -361,19 +361,23 @@ int kv_reap(struct kv_space *space, uint64_t *ret_bytes)
 	uint64_t start;
 	int error;
 
-	if (!has_marks(space)) {
+	if (!atomic_exchange(&space->marked, false) || !has_marks(space)) {
 		kv_host_collect(space);
 		if (ret_bytes)
 			*ret_bytes = 0;
 		return 0;
 	}
 	error = begin(&sweep, &start);
-	if (error < 0)
+	if (error < 0) {
+		kv_space_mark(space);
 		return error;
+	}
 	sweep.forgotten = true;
 	sweep_space(&sweep, 0);
 	sweep.forgotten = false;
 	sweep.verify = true;
 	sweep_space(&sweep, 0);
+	if (sweep.error < 0)
+		kv_space_mark(space); /* what is left is for the next time */
 	return sweep_end(&sweep, start, ret_bytes);
 }

@@ -21,7 +21,7 @@ enum {
 	KV_PAGE_ZEROING =
 		1 << 1, /* a zero fill is being submitted; untouched since it was announced */
 	KV_PAGE_TRANSIENT = 1 << 2, /* was zero before a transient touch, untouched since (P7) */
-	KV_PAGE_DEAD = 1 << 3,      /* with TRANSIENT: what was written is never read */
+	KV_PAGE_DEAD = 1 << 3,      /* what is in it is never read; untouched since (P5, P7, P8) */
 	KV_PAGE_HOST = 1 << 4,      /* the memory behind it is host memory */
 	KV_PAGE_BIG = 1 << 5,       /* mapped by the reservation's one big handle */
 

@@ -50,6 +50,10 @@ struct kv_space {
 	 * from a reading of the driver can tell that the reading is old */
 	_Atomic uint64_t generation;
 
+	/* Some page may be marked for a reap. atomic: seq_cst; set inside the gate after the mark,
+	 * cleared before the pages are looked at */
+	_Atomic bool marked;
+
 	/* A flush has failed twice: fills or copies may still be under way, and nothing may be
 	 * unmapped or freed before a flush succeeds. atomic: relaxed; set and cleared with the gate
 	 * closed or under the mutex of the reservation concerned */
@@ -107,6 +111,13 @@ static inline void kv_count_max(_Atomic uint64_t *counter, uint64_t value)
 static inline void kv_space_changed(struct kv_space *space)
 {
 	atomic_fetch_add(&space->generation, 1);
+}
+
+/* Pages have been marked for the next reap. No lock need be held; makes no driver call. */
+static inline void kv_space_mark(struct kv_space *space)
+{
+	if (!atomic_load(&space->marked))
+		atomic_store(&space->marked, true);
 }
 
 /* a + b, at most UINT64_MAX. */

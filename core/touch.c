@@ -148,7 +148,7 @@ out:
 
 void kv_zero_done(struct kv_reservation *r, uint64_t offset, uint64_t length)
 {
-	uint64_t first, end;
+	uint64_t first, end, n = 0;
 
 	if (is_quiet(r) || !clip(r, &offset, &length))
 		return;
@@ -160,12 +160,15 @@ void kv_zero_done(struct kv_reservation *r, uint64_t offset, uint64_t length)
 
 			/* Another thread's touch since kv_zero() has cleared the mark. */
 			if (page->flags & KV_PAGE_ZEROING) {
-				page->flags &= ~KV_PAGE_GUESSES;
-				page->flags |= KV_PAGE_ZERO;
+				page->flags &= ~(KV_PAGE_ZEROING | KV_PAGE_TRANSIENT);
+				page->flags |= KV_PAGE_ZERO; /* beside DEAD, if it was */
+				n++;
 			}
 		}
 	}
 	kv_lock_drop(&r->lock);
+	if (n)
+		kv_space_mark(kv_reservation_space_of(r));
 }
 
 void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char *by)
@@ -199,13 +202,27 @@ void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char 
 		(unsigned long long)base, (int)reason, text);
 }
 
-int kv_touch_transient(struct kv_reservation *r, bool assume_dead)
+/* What a transient touch makes of the guesses about one page. */
+static void guess_transient(struct kv_page *page, bool assume_dead)
+{
+	/* EMPTY pages carry the mark through BUSY to BACKED. */
+	if (page->state == KV_PAGE_EMPTY)
+		page->flags |= KV_PAGE_TRANSIENT | (assume_dead ? KV_PAGE_DEAD : 0);
+	else if (page->flags & KV_PAGE_ZERO)
+		page->flags |= KV_PAGE_TRANSIENT;
+	page->flags &= ~(KV_PAGE_ZERO | KV_PAGE_ZEROING);
+	/* Dead only if whatever is written into it now is dead as well. */
+	if (!assume_dead)
+		page->flags &= ~KV_PAGE_DEAD;
+}
+
+int kv_touch_transient(struct kv_reservation *r, uint64_t offset, uint64_t length, bool assume_dead)
 {
 	struct kv_space *space = kv_reservation_space_of(r);
-	uint8_t mark = KV_PAGE_TRANSIENT | (assume_dead ? KV_PAGE_DEAD : 0);
+	uint64_t first, end;
 	int error = 0;
 
-	if (is_quiet(r))
+	if (is_quiet(r) || !clip(r, &offset, &length))
 		return 0;
 	kv_reservation_lock(r);
 	if (!kv_reservation_is_live(r))
@@ -214,30 +231,61 @@ int kv_touch_transient(struct kv_reservation *r, bool assume_dead)
 		error = kv_back_whole(r);
 		goto out;
 	}
-	/* EMPTY pages carry the mark through BUSY to BACKED. */
-	for (uint64_t i = 0; i < r->n_pages; i++) {
-		struct kv_page *page = &r->pages[i];
-
-		if (page->state == KV_PAGE_EMPTY || (page->flags & KV_PAGE_ZERO)) {
-			page->flags &= ~KV_PAGE_GUESSES;
-			page->flags |= mark;
-		} else if (page->flags & KV_PAGE_TRANSIENT) {
-			/* Dead only if whatever was written into it is dead. */
-			if (!assume_dead)
-				page->flags &= ~KV_PAGE_DEAD;
-			page->flags &= ~KV_PAGE_ZEROING;
-		} else {
-			page->flags &= ~KV_PAGE_GUESSES;
-		}
-	}
-	error = kv_back(r, 0, r->n_pages);
-	for (uint64_t i = 0; error < 0 && i < r->n_pages; i++) {
+	first = offset / r->page_size;
+	end = (offset + length - 1) / r->page_size + 1;
+	for (uint64_t i = first; i < end; i++)
+		guess_transient(&r->pages[i], assume_dead);
+	error = kv_back(r, first, end);
+	for (uint64_t i = first; error < 0 && i < end; i++) {
 		if (!kv_page_is_ready(&r->pages[i]))
 			r->pages[i].flags &= ~KV_PAGE_GUESSES;
 	}
 out:
 	kv_reservation_unlock(r);
+	kv_space_mark(space);
 	kv_back_count(space);
 	kv_space_publish(space);
 	return error;
+}
+
+/* One page whose content is dead. True if that is news. */
+static bool release_page(struct kv_reservation *r, uint64_t i)
+{
+	struct kv_page *page = &r->pages[i];
+
+	if (page->state == KV_PAGE_EVICTED) {
+		kv_page_drop_host(r, i);
+		kv_page_set(r, i, KV_PAGE_EMPTY);
+		return true;
+	}
+	if (!kv_page_is_ready(page) || (page->flags & KV_PAGE_DEAD))
+		return false;
+	page->flags |= KV_PAGE_DEAD;
+	return true;
+}
+
+uint64_t kv_release(struct kv_reservation *r, uint64_t offset, uint64_t length)
+{
+	uint64_t first, end, n = 0;
+	bool slow;
+
+	if (is_quiet(r) || !clip(r, &offset, &length))
+		return 0;
+	/* The rest of the last page belongs to nobody. */
+	if (offset + length >= kv_reservation_requested(r))
+		length = kv_reservation_reserved(r) - offset;
+	kv_reservation_lock(r);
+	if (kv_reservation_is_live(r) && !kv_reservation_is_static(r)) {
+		inner_pages(r, offset, length, &first, &end);
+		for (uint64_t i = first; i < end; i++)
+			n += release_page(r, i);
+	}
+	slow = r->changed;
+	length = n * r->page_size;
+	kv_reservation_unlock(r);
+	if (n)
+		kv_space_mark(kv_reservation_space_of(r));
+	if (slow)
+		kv_space_publish(kv_reservation_space_of(r));
+	return length;
 }

@@ -38,7 +38,7 @@ static int reach(const struct kv_kernel *kernel, uint64_t word, bool captured)
 
 	if (kv_core_hits(kv_hooks.core, word, &r)) {
 		if (kernel->transient && !captured)
-			return kv_touch_transient(r, false);
+			return kv_touch_transient(r, 0, UINT64_MAX, false);
 		kv_leak(r, captured ? KV_STATIC_GRAPH : KV_STATIC_KERNEL, kernel->name);
 	} else if (!kernel->transient && kv_track_is_host_visible(word)) {
 		/* Whatever addresses the program has put there, the kernel may follow. */

@@ -105,17 +105,16 @@ static int touch(const struct kv_reach *reach)
 	for (uint32_t i = 0; i < reach->n_accesses; i++) {
 		const struct kv_access *a = &reach->accesses[i];
 		struct kv_reservation *r = kv_core_find(kv_hooks.core, a->addr);
-		uint64_t offset, left;
+		uint64_t offset;
 		int err;
 
 		if (!r || kv_reservation_is_static(r))
 			continue;
 		offset = a->addr - kv_reservation_base(r);
-		left = kv_reservation_reserved(r) - offset;
 		if (a->kind == KV_ACCESS_WHOLE)
-			err = kv_touch_transient(r, a->dead);
+			err = kv_touch_transient(r, offset, a->length, a->dead);
 		else
-			err = kv_touch(r, offset, a->length < left ? a->length : left);
+			err = kv_touch(r, offset, a->length);
 		if (err)
 			return err;
 	}

@@ -100,7 +100,7 @@ void kv_leak_all(struct kv_core *of, enum kv_static_reason reason, const char *b
 	abort();
 }
 
-int kv_touch_transient(struct kv_reservation *r, bool assume_dead)
+int kv_touch_transient(struct kv_reservation *r, uint64_t offset, uint64_t length, bool assume_dead)
 {
 	abort();
 }

@@ -88,6 +88,7 @@ int buffer_new(struct fixture *f, uint64_t size, struct buffer *ret_buffer)
 	ret_buffer->base = kv_reservation_base(r);
 	ret_buffer->size = size;
 	ret_buffer->ideal = calloc(1, size);
+	ret_buffer->dead = calloc(1, size);
 	return 0;
 }
 
@@ -98,6 +99,7 @@ int buffer_free(struct fixture *f, struct buffer *b)
 	if (error == -EBUSY)
 		return error;
 	free(b->ideal);
+	free(b->dead);
 	memset(b, 0, sizeof(*b));
 	return error;
 }
@@ -108,6 +110,7 @@ static void write_value(
 	if (size == 0)
 		return;
 	memset(b->ideal + offset, value, size);
+	memset(b->dead + offset, 0, size);
 	fake_gpu_write(f->gpu, b->base + offset, b->ideal + offset, size);
 }
 
@@ -117,8 +120,10 @@ static int compare(struct fixture *f, struct buffer *b, uint64_t offset, uint64_
 	int error = 0;
 
 	fake_gpu_read(f->gpu, b->base + offset, got, size);
-	if (memcmp(got, b->ideal + offset, size) != 0)
-		error = -EUCLEAN;
+	for (uint64_t i = 0; i < size; i++) {
+		if (got[i] != b->ideal[offset + i] && !b->dead[offset + i])
+			error = -EUCLEAN;
+	}
 	free(got);
 	return error;
 }
@@ -162,6 +167,7 @@ int app_zero(struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size
 		error = kv_settle(f->core);
 	if (error == 0) {
 		memset(b->ideal + offset, 0, size);
+		memset(b->dead + offset, 0, size);
 		for (uint64_t at = offset; at < offset + size; at += run.length) {
 			kv_run_at(b->r, at, offset + size, &run);
 			if (!run.empty)
@@ -184,7 +190,7 @@ int app_download(struct fixture *f, struct buffer *b, uint64_t offset, uint64_t 
 		kv_run_at(b->r, at, offset + size, &run);
 		if (run.empty) {
 			for (uint64_t i = 0; i < run.length; i++)
-				error = b->ideal[at + i] ? -EUCLEAN : error;
+				error = b->ideal[at + i] && !b->dead[at + i] ? -EUCLEAN : error;
 			continue;
 		}
 		error = kv_touch(b->r, at, run.length);
@@ -227,13 +233,44 @@ int app_transient(struct fixture *f, struct buffer *b, bool dead, uint64_t offse
 	int error;
 
 	kv_core_enter(f->core, f->slot);
-	error = kv_touch_transient(b->r, dead);
+	error = kv_touch_transient(b->r, 0, UINT64_MAX, dead);
 	if (error == 0)
 		error = kv_settle(f->core);
 	if (error == 0 && size)
 		write_value(f, b, offset, size, value);
 	kv_core_leave(f->core, f->slot);
 	return error;
+}
+
+int app_shift(struct fixture *f, struct buffer *b, bool dead, uint64_t offset, uint64_t size,
+	uint8_t value)
+{
+	int error;
+
+	kv_core_enter(f->core, f->slot);
+	error = kv_touch_transient(b->r, offset, size, dead);
+	if (error == 0)
+		error = kv_settle(f->core);
+	if (error == 0 && !dead)
+		write_value(f, b, offset, size, value);
+	kv_core_leave(f->core, f->slot);
+	return error;
+}
+
+uint64_t app_release(struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size)
+{
+	uint64_t page = kv_reservation_page_size(b->r), bytes;
+	uint64_t first = (offset + page - 1) / page * page, end = (offset + size) / page * page;
+
+	if (offset + size >= b->size)
+		end = b->size;
+	kv_core_enter(f->core, f->slot);
+	bytes = kv_release(b->r, offset, size);
+	/* What is on the same page as something else must not suffer. */
+	if (first < end && !kv_reservation_is_static(b->r))
+		memset(b->dead + first, 1, end - first);
+	kv_core_leave(f->core, f->slot);
+	return bytes;
 }
 
 uint64_t pages_in(struct buffer *b, enum kv_page_state state)

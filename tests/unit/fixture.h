@@ -34,6 +34,7 @@ struct buffer {
 	kv_gpu_addr base;
 	uint64_t size;
 	uint8_t *ideal;
+	uint8_t *dead; /* 1: released, and not written since: whatever is read is right */
 };
 
 struct fixture_options {
@@ -70,6 +71,12 @@ int app_wild_write(
 /* A transient kernel that rewrites [offset, offset+size) in place with value. */
 int app_transient(struct fixture *f, struct buffer *b, bool dead, uint64_t offset, uint64_t size,
 	uint8_t value);
+/* A transient kernel that is known to stay within [offset, offset+size), and rewrites all of it
+ * with value, or, if dead, nothing that counts. */
+int app_shift(struct fixture *f, struct buffer *b, bool dead, uint64_t offset, uint64_t size,
+	uint8_t value);
+/* The application says that it will not read this before it has written it. */
+uint64_t app_release(struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size);
 
 uint64_t pages_in(struct buffer *b, enum kv_page_state state);
 

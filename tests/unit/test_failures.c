@@ -54,7 +54,7 @@ static void read_all(struct world *w)
 
 static void free_buffer(struct world *w, int i)
 {
-	uint8_t *ideal = w->b[i].ideal;
+	uint8_t *ideal = w->b[i].ideal, *dead = w->b[i].dead;
 	int error = kv_reservation_free(w->f.core, w->b[i].base);
 
 	/* Free never fails to free, whatever it reports, except while a capture is open. */
@@ -62,6 +62,7 @@ static void free_buffer(struct world *w, int i)
 		w->problem = "still there after free";
 	STEP(w, error);
 	free(ideal);
+	free(dead);
 	memset(&w->b[i], 0, sizeof(w->b[i]));
 }
 
@@ -91,6 +92,9 @@ static void scenario(struct world *w)
 		STEP(w, app_transient(f, b, true, 0, 0, 0));
 		STEP(w, kv_reap(f->space, NULL));
 		STEP(w, app_read(f, b, 0, 6 * P));
+		app_release(f, b, 0, 3 * P); /* some in memory, some on the host */
+		STEP(w, app_shift(f, b, true, 2 * P, 2 * P, 0));
+		STEP(w, kv_reap(f->space, NULL));
 		kv_space_trim(f->space, P);
 	}
 	if (exists(w, 2)) {

@@ -35,7 +35,7 @@ static int touch_step(struct random *x, struct buffer *b)
 
 	if (size > 5 * P && next(x, 4))
 		size = 1 + next(x, 5 * P);
-	switch (next(x, 10)) {
+	switch (next(x, 13)) {
 	case 0:
 	case 1:
 	case 2:
@@ -53,6 +53,12 @@ static int touch_step(struct random *x, struct buffer *b)
 		return app_transient(&x->f, b, false, offset, size, next(x, 2) ? value : 0);
 	case 8:
 		return app_transient(&x->f, b, true, 0, 0, 0);
+	case 9:
+	case 10:
+		app_release(&x->f, b, offset, size);
+		return 0;
+	case 11:
+		return app_shift(&x->f, b, next(x, 2), offset, size, next(x, 2) ? value : 0);
 	default:
 		if (kv_reservation_is_static(b->r))
 			return app_wild_write(&x->f, b, offset, size, value);

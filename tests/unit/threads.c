@@ -215,7 +215,7 @@ static void *submit_body(void *arg)
 		uint64_t offset = next(w, 20 * P), size = 1 + next(w, (uint32_t)(20 * P - offset));
 		uint8_t value = (uint8_t)(1 + next(w, 255));
 
-		switch (next(w, 8)) {
+		switch (next(w, 10)) {
 		case 0:
 		case 1:
 			expect(app_write(f, &b, offset, size, value), "write");
@@ -239,6 +239,12 @@ static void *submit_body(void *arg)
 			if (i > 1000)
 				kv_leak(w->shared->r, KV_STATIC_KERNEL, "some_kernel");
 			expect(app_wild_write(f, &b, 0, 0, 0), "settle");
+			break;
+		case 8:
+			app_release(f, &b, offset, size);
+			break;
+		case 9:
+			expect(app_shift(f, &b, next(w, 2), offset, size, value), "shift");
 			break;
 		}
 	}
