@@ -84,6 +84,8 @@ enum kv_option_id kv_option_find(const char *name);
 void kv_option_flag(const struct kv_option *option, char *text, uint32_t size);
 /* The known name nearest to an unknown one; never NULL. */
 const char *kv_option_nearest(const char *name);
+/* Edit distance of the first 63 characters. */
+unsigned kv_word_distance(const char *a, const char *b);
 
 /* What a value must look like, for people: "a size from 1 to 8E (as 4096, 64K, 64M, 2G), or none".
  */

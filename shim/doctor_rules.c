@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gelf.h>
-#include <getopt.h>
 #include <libelf.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -22,7 +21,7 @@
 #include "hooks/ptx.h"
 #include "hooks/rules/rules.h"
 #include "hooks/rules/signature.h"
-#include "shim/command.h"
+#include "shim/command/command.h"
 #include "shim/profiles/profiles.h"
 
 #define VARIANTS_SHOWN 200
@@ -391,7 +390,7 @@ static bool looks_like_rules(const struct file *file)
 	       !memchr(file->data, '\0', n) && !memmem(file->data, n, ".version", 8);
 }
 
-static int doctor(const char *path, const char *with)
+int kv_doctor_rules(const char *path, const char *with)
 {
 	struct kv_ruleset *set = NULL;
 	struct file file, rules;
@@ -420,44 +419,4 @@ static int doctor(const char *path, const char *with)
 	}
 	kv_ruleset_free(set);
 	return err ? 1 : 0;
-}
-
-int kv_command_doctor(int argc, char **argv)
-{
-	static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
-		{"rules", required_argument, NULL, 'r'}, {"with", required_argument, NULL, 'w'},
-		{0}};
-	const char *path = NULL, *with = NULL;
-	int c;
-
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "+h", longs, NULL)) != -1) {
-		if (c == 'h') {
-			puts("usage: kvshim doctor --rules FILE             checks a rule file\n"
-			     "       kvshim doctor --rules ENGINE.so [--with FILE]\n"
-			     "\n"
-			     "Lists the kernels of an engine's library that the rules (those of "
-			     "FILE, "
-			     "else the\ncompiled-in ones) recognise, and those of the same "
-			     "families "
-			     "that they do not.");
-			return 0;
-		}
-		if (c == 'r') {
-			path = optarg;
-		} else if (c == 'w') {
-			with = optarg;
-		} else {
-			fprintf(stderr,
-				"kvshim doctor: %s is not understood; try `kvshim doctor --help`\n",
-				argv[optind - 1]);
-			return 2;
-		}
-	}
-	if (!path || optind != argc) {
-		fprintf(stderr,
-			"kvshim doctor: --rules and one file; try `kvshim doctor --help`\n");
-		return 2;
-	}
-	return doctor(path, with);
 }

@@ -218,8 +218,7 @@ enum kv_option_id kv_option_find(const char *name)
 	return KV_OPT_COUNT;
 }
 
-/* Edit distance, of the first 63 characters. */
-static unsigned distance(const char *a, const char *b)
+unsigned kv_word_distance(const char *a, const char *b)
 {
 	unsigned row[64], n = (unsigned)strnlen(b, 63);
 
@@ -249,7 +248,7 @@ const char *kv_option_nearest(const char *name)
 	const char *nearest = kv_options[0].name;
 
 	for (int i = 0; i < KV_OPT_COUNT; i++) {
-		unsigned d = distance(name, kv_options[i].name);
+		unsigned d = kv_word_distance(name, kv_options[i].name);
 
 		if (d < best) {
 			best = d;

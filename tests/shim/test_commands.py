@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """kvshim run and kvshim explain, as a new user would try them."""
+import json
 import os
 import shutil
+import subprocess
 import sys
 
-from shimtest import KVSHIM, LIBRARY, SOURCE, complaints, lines, run, run_all
+from shimtest import KVSHIM, LIBRARY, SOURCE, clean_env, complaints, lines, run, run_all
 
 
 def fails_with_one_line(status, *args, env=None, says=""):
@@ -28,8 +30,12 @@ def test_wrong_arguments_give_one_line_and_exit_2(_):
     fails_with_one_line(2, "run", "--min-size=64Q", "true", says="give a size")
     fails_with_one_line(2, "run", "--lib", "/nowhere.so", "true", says="/nowhere.so")
     fails_with_one_line(2, "explain", "nothing", says="did you mean")
-    fails_with_one_line(2, "explain", "a", "b", says="one option")
-    fails_with_one_line(2, "explain", "--fly", says="--fly")
+    fails_with_one_line(2, "explain", "a", "b", says="one argument too many")
+    fails_with_one_line(2, "explain", "--fly", says="--fly is no option")
+    fails_with_one_line(2, "rum", says="did you mean run?")
+    fails_with_one_line(2, "help", "explan", says="did you mean explain?")
+    fails_with_one_line(2, "run", "--engine", "x", "true", says="x is no engine: give auto, none, llama.cpp")
+    fails_with_one_line(2, "run", "-e", says="-e needs a value")
 
 
 def test_a_command_that_cannot_run_gives_the_status_of_env(_):
@@ -38,7 +44,7 @@ def test_a_command_that_cannot_run_gives_the_status_of_env(_):
 
 
 def test_help_and_version_go_to_stdout(_):
-    for args in (["--help"], ["run", "--help"], ["explain", "--help"], ["--version"]):
+    for args in (["--help"], ["-h"], ["help"], ["run", "--help"], ["explain", "-h"], ["--version"]):
         result = run(KVSHIM, *args)
         assert result.returncode == 0 and result.stdout and not result.stderr, (args, result)
 
@@ -96,6 +102,36 @@ def test_the_status_of_the_command_is_the_status_of_run(_):
     assert run(KVSHIM, "run", "sh", "-c", "exit 42").returncode == 42
 
 
+def planned(*args, env=None):
+    result = run(KVSHIM, "run", "--dry-run", "--json", *args, env=env)
+    assert result.returncode == 0 and not result.stderr, result
+    return json.loads(result.stdout)
+
+
+def test_run_knows_engines_by_the_name_of_the_command(_):
+    for command, engine in ((["/opt/bin/llama-server", "-m", "x"], "llama.cpp"), (["ollama", "serve"], "ollama"),
+                            (["python3.11", "-m", "llama_cpp.server"], "llama-cpp-python"),
+                            (["vllm", "serve", "x"], "vllm"), (["python3", "-m", "vllm.entrypoints.x"], "vllm"),
+                            (["python3", "-m", "sglang.launch_server"], "sglang"), (["python3", "x.py"], None),
+                            (["cat", "vllm"], None)):
+        assert planned(*command)["engine"] == engine, command
+
+
+def test_what_an_engine_wants_yields_to_the_environment_and_to_flags(_):
+    assert planned("llama-server")["environment"]["KVSHIM_RULES"] == "builtin"
+    assert "KVSHIM_RULES" not in planned("llama-server", env={"KVSHIM_RULES": "off"})["environment"]
+    assert planned("--rules", "off", "llama-server")["environment"]["KVSHIM_RULES"] == "off"
+    assert "KVSHIM_RULES" not in planned("--engine", "none", "llama-server")["environment"]
+    assert planned("--engine", "llama.cpp", "true")["environment"]["KVSHIM_RULES"] == "builtin"
+
+
+def test_run_says_what_it_sets_if_asked(_):
+    result = run(KVSHIM, "run", "-v", "--engine", "llama.cpp", "--min-size", "1G", "true")
+    for word in ("LD_PRELOAD=", "KVSHIM_MIN_SIZE=1G (flag)", "KVSHIM_RULES=builtin (llama.cpp)", "engine llama.cpp"):
+        assert word in result.stderr, (word, result)
+    assert not result.stdout and result.returncode == 0, result
+
+
 def test_explain_shows_value_source_and_range(_):
     result = run(KVSHIM, "explain", "min-size", env={"KVSHIM_MIN_SIZE": "1G"})
     for word in ("KVSHIM_MIN_SIZE", "1G", "environment", "64M", "a size from"):
@@ -112,6 +148,36 @@ def test_explain_lists_every_option_once(_):
 def test_explain_says_when_a_value_was_rejected(_):
     result = run(KVSHIM, "explain", "KVSHIM_SPARE", env={"KVSHIM_SPARE": "-5"})
     assert "wrong" in result.stdout and len(lines(result.stderr)) == 1, result
+
+
+def test_explain_as_json(_):
+    one = json.loads(run(KVSHIM, "explain", "--json", "min-size", env={"KVSHIM_MIN_SIZE": "1G"}).stdout)["options"]
+    assert [(o["name"], o["value"], o["source"]) for o in one] == [("KVSHIM_MIN_SIZE", "1G", "environment")], one
+    options = json.loads(run(KVSHIM, "explain", "--json", env={"KVSHIM_SPARE": "-5"}).stdout)["options"]
+    assert {o["name"]: o["source"] for o in options}["KVSHIM_SPARE"] == "rejected", options
+
+
+def test_json_survives_what_is_no_utf8(_):
+    result = subprocess.run([KVSHIM, "explain", "--json", "exclude-callers"], capture_output=True, check=True,
+                            env=clean_env(), timeout=60)
+    assert json.loads(result.stdout)["options"][0]["value"] is None
+    for raw, meant in ((b'a\xffb"\\', 'a\ufffdb"\\'), (b"\xed\xa0\x80", "\ufffd" * 3), ("ü€😀".encode(), "ü€😀"), (b"\xe2\x82", "\ufffd" * 2)):
+        env = {os.fsencode(k): os.fsencode(v) for k, v in clean_env().items()} | {b"KVSHIM_EXCLUDE_CALLERS": raw}
+        out = subprocess.run([KVSHIM, "explain", "--json", "exclude-callers"], capture_output=True, check=True,
+                             env=env, timeout=60).stdout
+        assert json.loads(out)["options"][0]["value"] == meant, (raw, out)
+
+
+def test_every_command_has_help_and_is_in_the_help_of_all(_):
+    table = json.loads(run(KVSHIM, "help", "--json").stdout)
+    usage = run(KVSHIM, "--help").stdout
+    for command in table["commands"]:
+        result = run(KVSHIM, command["name"], "--help")
+        assert result.returncode == 0 and not result.stderr, result
+        assert result.stdout == run(KVSHIM, "help", command["name"]).stdout
+        assert f"kvshim {command['name']}" in result.stdout and command["sentence"] in usage
+        for flag in command["flags"]:
+            assert f"--{flag['name']}" in result.stdout, flag
 
 
 def test_the_page_of_options_is_the_table(_):

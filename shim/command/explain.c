@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* explain.c - `kvshim explain`: the table of options for people. */
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "shim/command.h"
-#include "shim/config.h"
+#include "shim/command/command.h"
+#include "shim/json.h"
 
 static const char *shown(const char *text)
 {
@@ -61,56 +60,78 @@ static void print_markdown(void)
 	}
 }
 
+static void put_json(const struct kv_option *option, const struct kv_option_value *value)
+{
+	static const char *const sources[] = {[KV_SOURCE_DEFAULT] = "default",
+		[KV_SOURCE_ENVIRONMENT] = "environment",
+		[KV_SOURCE_REJECTED] = "rejected"};
+	char flag[64], range[160];
+
+	kv_option_flag(option, flag, sizeof(flag));
+	kv_option_describe_range(option, range, sizeof(range));
+	putchar('{');
+	kv_json_member(stdout, "name", option->name);
+	putchar(',');
+	kv_json_member(stdout, "flag", flag);
+	putchar(',');
+	kv_json_member(stdout, "value", value->text[0] ? value->text : NULL);
+	putchar(',');
+	kv_json_member(stdout, "source", sources[value->source]);
+	putchar(',');
+	kv_json_member(stdout, "default", option->standard[0] ? option->standard : NULL);
+	putchar(',');
+	kv_json_member(stdout, "unit", option->unit);
+	putchar(',');
+	kv_json_member(stdout, "range", range);
+	putchar(',');
+	kv_json_member(stdout, "sentence", option->sentence);
+	putchar('}');
+}
+
+static void print_json(const struct kv_config *config, enum kv_option_id only)
+{
+	const char *comma = "";
+
+	fputs("{\"options\":[", stdout);
+	for (int i = 0; i < KV_OPT_COUNT; i++) {
+		if (only != KV_OPT_COUNT && i != (int)only)
+			continue;
+		printf("%s\n ", comma);
+		put_json(&kv_options[i], &config->values[i]);
+		comma = ",";
+	}
+	puts("]}");
+}
+
 static void complain(void *ctx, const char *line)
 {
 	fprintf(stderr, "kvshim explain: %s\n", line);
 }
 
-int kv_command_explain(int argc, char **argv)
+int kv_command_explain(const struct kv_call *call)
 {
-	static const struct option longs[] = {
-		{"help", no_argument, NULL, 'h'}, {"markdown", no_argument, NULL, 'm'}, {0}};
-	struct kv_config config;
 	enum kv_option_id id = KV_OPT_COUNT;
-	int c;
+	struct kv_config config;
 
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "+h", longs, NULL)) != -1) {
-		if (c == 'h') {
-			puts("usage: kvshim explain [OPTION]   (as KVSHIM_MIN_SIZE or min-size)");
-			return 0;
-		}
-		if (c != 'm') {
-			fprintf(stderr,
-				"kvshim explain: %s is not understood; try `kvshim explain "
-				"--help`\n",
-				argv[optind - 1]);
-			return 2;
-		}
+	if (kv_call_value(call, "markdown")) {
 		print_markdown();
-		return 0;
+		return KV_EXIT_OK;
 	}
-	if (argc - optind > 1) {
-		fprintf(stderr, "kvshim explain: one option at a time\n");
-		return 2;
+	if (call->n_operands) {
+		id = kv_option_find(call->operands[0]);
+		if (id == KV_OPT_COUNT)
+			return kv_command_fail(call, KV_EXIT_ARGUMENTS,
+				"%s is no option of kvshim; did you mean %s?", call->operands[0],
+				kv_option_nearest(call->operands[0]));
 	}
-	if (argc - optind == 1) {
-		id = kv_option_find(argv[optind]);
-		if (id == KV_OPT_COUNT) {
-			fprintf(stderr,
-				"kvshim explain: %s is no option of kvshim; did you mean %s?\n",
-				argv[optind], kv_option_nearest(argv[optind]));
-			return 2;
-		}
-	}
-	if (kv_config_read(&config, environ, complain, NULL) != 0) {
-		fprintf(stderr, "kvshim explain: out of memory\n");
-		return 1;
-	}
-	if (id != KV_OPT_COUNT)
+	if (kv_config_read(&config, environ, complain, NULL) != 0)
+		return kv_command_fail(call, KV_EXIT_FAILED, "out of memory");
+	if (kv_call_value(call, "json"))
+		print_json(&config, id);
+	else if (id != KV_OPT_COUNT)
 		print_one(&kv_options[id], &config.values[id]);
 	else
 		print_all(&config);
 	kv_config_free(&config);
-	return 0;
+	return KV_EXIT_OK;
 }

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* table.c - every subcommand, one row each; see command.h. */
+#include <stddef.h>
+
+#include "shim/command/command.h"
+
+#define JSON \
+	{ \
+		"json", 0, NULL, "One JSON object instead of text for people." \
+	}
+
+static const struct kv_flag run_flags[] = {
+	{"engine", 'e', "ENGINE",
+		"Settings of this engine: auto (by the command's name), none, or a name."},
+	{"lib", 0, "FILE", "The libkvshim.so to preload, else the one of this command."},
+	{"verbose", 'v', NULL, "Says what is set, and what to expect of the engine."},
+	{"dry-run", 'n', NULL, "Shows what would be set and starts nothing."},
+	{"json", 0, NULL, "With --dry-run: one JSON object."},
+	{0},
+};
+
+static const struct kv_flag explain_flags[] = {
+	JSON,
+	{"markdown", 0, NULL, "The page docs/options.md."},
+	{0},
+};
+
+static const struct kv_flag doctor_flags[] = {
+	{"rules", 'r', "FILE", "Checks a rule file, or lists the kernels of an engine's library."},
+	{"with", 'w', "FILE", "With --rules ENGINE.so: the rules of this file."},
+	{0},
+};
+
+static const struct kv_flag help_flags[] = {
+	{"json", 0, NULL, "All commands, flags and options as one JSON object."},
+	{0},
+};
+
+const struct kv_command kv_commands[] = {
+	{"run", "COMMAND [ARGUMENT...]", 1, UINT32_MAX, true, true, kv_command_run,
+		"Starts a command with libkvshim.so preloaded.", run_flags,
+		"LD_PRELOAD keeps what it already names, behind libkvshim.so. A flag goes before "
+		"the\n"
+		"environment, and that before what is proposed for the engine.",
+		"126 the command cannot be run; 127 it is not there; else the command's own"},
+	{"explain", "[OPTION]", 0, 1, false, false, kv_command_explain,
+		"Shows every option, or all about one: value, source, range, meaning.",
+		explain_flags, "An option is named as KVSHIM_MIN_SIZE or as min-size.", ""},
+	{"doctor", "", 0, 0, false, false, kv_command_doctor,
+		"Checks a rule file, or lists the kernels of an engine that the rules recognise.",
+		doctor_flags, "", ""},
+	{"help", "[COMMAND]", 0, 1, false, false, kv_command_help_all,
+		"Shows all commands, or all about one.", help_flags, "", ""},
+	{0},
+};
