@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/agent.h"
 #include "core/backing.h"
 #include "core/reservation.h"
 #include "core/space.h"
@@ -51,6 +52,8 @@ void kv_core_free(struct kv_core *core)
 
 	if (!core)
 		return;
+	for (space = kv_space_first(core); space; space = space->next)
+		kv_agent_free(space->agent);
 	while ((r = core->objects)) {
 		core->objects = r->next_object;
 		kv_lock_destroy(&r->lock);
@@ -91,10 +94,10 @@ int kv_space_new(struct kv_core *core, const struct kv_gpu_ops *ops, void *gpu,
 	space->granularity = granularity;
 	if (sink)
 		space->sink = *sink;
-	if (kv_store_init(&space->store, page_size, core->config.spare_bytes) < 0) {
-		free(space);
-		return -ENOMEM;
-	}
+	if (kv_store_init(&space->store, page_size, core->config.spare_bytes) < 0)
+		goto no_store;
+	if (kv_agent_new(&space->agent) < 0)
+		goto no_agent;
 	kv_lock_init(&space->lock, KV_RANK_SPACE);
 	kv_lock_init(&space->stats_lock, KV_RANK_STATS);
 
@@ -104,11 +107,31 @@ int kv_space_new(struct kv_core *core, const struct kv_gpu_ops *ops, void *gpu,
 		;
 	*ret_space = space;
 	return 0;
+
+no_agent:
+	kv_store_destroy(&space->store);
+no_store:
+	free(space);
+	return -ENOMEM;
 }
 
 void *kv_space_gpu(const struct kv_space *space)
 {
 	return space->gpu;
+}
+
+struct kv_agent *kv_space_agent(const struct kv_space *space)
+{
+	return space->agent;
+}
+
+void kv_core_each_space(
+	struct kv_core *core, void (*visit)(void *ctx, struct kv_space *space), void *ctx)
+{
+	struct kv_space *space;
+
+	for (space = kv_space_first(core); space; space = space->next)
+		visit(ctx, space);
 }
 
 void kv_space_drop(struct kv_space *space, int ops_work)

@@ -29,6 +29,7 @@
 struct kv_core;
 struct kv_space;
 struct kv_reservation;
+struct kv_agent;
 
 /* Where statistics go. Called from slow paths, with a leaf lock held: must not block or call back.
  */
@@ -71,6 +72,14 @@ int kv_space_new(struct kv_core *core, const struct kv_gpu_ops *ops, void *gpu,
  */
 void kv_space_drop(struct kv_space *space, int ops_work);
 void *kv_space_gpu(const struct kv_space *space);
+/*
+ * The agent of the space; never NULL. It has no thread until kv_agent_start(), which whoever made
+ * the first reservation calls. kv_core_free() ends it.
+ */
+struct kv_agent *kv_space_agent(const struct kv_space *space);
+/* Calls visit for each space of core. */
+void kv_core_each_space(
+	struct kv_core *core, void (*visit)(void *ctx, struct kv_space *space), void *ctx);
 
 /* Bytes reserved and not yet backed: what must stay free for growth, beyond the host budget. */
 uint64_t kv_space_unbacked(const struct kv_space *space);

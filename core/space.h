@@ -34,6 +34,7 @@ struct kv_space {
 	uint64_t page_size;
 	uint64_t granularity;
 	struct kv_stats_sink sink;
+	struct kv_agent *agent;
 
 	struct kv_store store; /* guarded by its own lock */
 

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "hooks/agent.h"
 #include "hooks/call.h"
 #include "hooks/device.h"
 #include "hooks/frames.h"
@@ -93,7 +94,7 @@ static int reserve(struct kv_device *device, uint64_t size, const struct kv_sele
 	}
 	if (answer->eager)
 		kv_leak(r, KV_STATIC_OPTION, "tag");
-	kv_stress_start();
+	kv_agents_start(device);
 	*ret_addr = origin.base;
 	return 0;
 }

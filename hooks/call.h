@@ -61,7 +61,8 @@ CUresult kv_backed_result(int error);
  */
 CUresult kv_stream_verdict(CUstream stream, bool per_thread);
 
-/* The test options that evict before submissions; started with the first reservation. */
-void kv_stress_start(void);
+/* The test option that evicts at an interval: a task of the agent (core/agent.h); ctx: the device.
+ */
+uint64_t kv_stress_task(void *ctx, uint64_t now_ns);
 
 #endif

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 
+#include "hooks/agent.h"
 #include "hooks/call.h"
 #include "hooks/capture.h"
 #include "hooks/device.h"
@@ -79,11 +80,13 @@ static void free_reservations(CUcontext ctx)
 static void drop(CUcontext ctx, bool works)
 {
 	struct kv_device *device;
+	uint64_t paused;
 	bool inside;
 
 	kv_capture_context_gone(ctx);
 	kv_kernel_forget(); /* the handles of its functions may be used again */
 	kv_thread.depth++;
+	paused = kv_agents_pause();
 	if (works) {
 		free_reservations(ctx);
 	} else {
@@ -98,6 +101,7 @@ static void drop(CUcontext ctx, bool works)
 		if ((device = kv_device_at(i)))
 			kv_device_abandon(device, ctx, true);
 	}
+	kv_agents_resume(paused);
 	kv_thread.depth--;
 	inside = kv_submit_enter_quiet();
 	kv_drain_remove_context(ctx);

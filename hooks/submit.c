@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "hooks/agent.h"
 #include "hooks/call.h"
 #include "hooks/recognise.h"
 #include "hooks/slots.h"
@@ -49,6 +50,7 @@ static void child_after_fork(void)
 {
 	atomic_store_explicit(&kv_hooks.launch_core, NULL, memory_order_relaxed);
 	atomic_store_explicit(&kv_hooks.mode, KV_HOOKS_INERT, memory_order_relaxed);
+	kv_agents_forget();
 	kv_thread = (struct kv_thread){0};
 }
 

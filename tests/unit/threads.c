@@ -8,7 +8,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "core/agent.h"
 #include "tests/unit/fixture.h"
 
 #define N_WORKERS 6
@@ -310,12 +312,68 @@ static void test_content(void)
 		problem("content: %s", wrong);
 }
 
+/* ---- pokes, rings and a doorbell that moves: none is lost ---- */
+
+static struct kv_agent *agent;
+static _Atomic uint32_t doorbells[2];
+static _Atomic uint32_t n_left, n_found;
+
+static uint64_t find(void *ctx, uint64_t now_ns)
+{
+	atomic_fetch_add(&n_found, atomic_exchange(&n_left, 0));
+	return KV_AGENT_NEVER;
+}
+
+static void *poke_body(void *arg)
+{
+	struct worker *w = arg;
+
+	for (int i = 0; i < 300; i++) {
+		if (w->number == 0)
+			kv_agent_set_doorbell(agent, &doorbells[i % 2]);
+		atomic_fetch_add(&n_left, 1);
+		if (w->number == 1) {
+			/* Whichever it sleeps on. */
+			kv_agent_ring(&doorbells[0]);
+			kv_agent_ring(&doorbells[1]);
+		}
+		kv_agent_poke(agent);
+		if (w->number == 2) {
+			kv_agent_pause(agent);
+			kv_agent_resume(agent);
+		}
+		/* It should be asleep now and then when it is poked. */
+		if (i % 16 == 0)
+			usleep(next(w, 3000));
+	}
+	return NULL;
+}
+
+static void test_agent(void)
+{
+	struct worker w[N_WORKERS] = {0};
+
+	if (kv_agent_new(&agent) < 0 || kv_agent_add(agent, find, NULL) < 0 ||
+		kv_agent_start(agent) < 0)
+		abort();
+	start(w, N_WORKERS, poke_body);
+	join(w, N_WORKERS);
+	for (int i = 0; i < 60000 && atomic_load(&n_found) < N_WORKERS * 300; i++)
+		usleep(1000);
+	if (atomic_load(&n_found) != N_WORKERS * 300)
+		problem("agent: a poke was lost");
+	if (kv_agent_stop(agent, UINT64_MAX) < 0)
+		problem("agent: does not stop");
+	kv_agent_free(agent);
+}
+
 int main(void)
 {
+	test_agent();
 	test_gate();
 	test_table();
 	test_content();
 	if (atomic_load(&n_problems) == 0)
-		puts("gate, table and content: no problem");
+		puts("agent, gate, table and content: no problem");
 	return atomic_load(&n_problems) ? 1 : 0;
 }
