@@ -1,99 +1,107 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* main.c - the `kvshim-stat` command. */
 #include <errno.h>
-#include <getopt.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shim/config.h"
-#include "stat/draw.h"
+#include "stat/options.h"
 
-static const char usage[] =
-	"usage: kvshim-stat [--once | --json] [--dir DIRECTORY]\n"
-	"\n"
-	"Shows what every process under kvshim has reserved and what is backed, per GPU.\n"
-	"  --once   a table (the default)\n"
-	"  --json   one JSON object; bytes are integers, what is not known is null\n"
-	"  --dir    where the segments lie (default: KVSHIM_DIR, else /dev/shm)\n"
-	"Exit status: 0; 1 if a segment could not be read; 2 wrong arguments.\n";
-
-static bool has_problem(const struct kv_stat *stat)
+static int out_of_memory(void)
 {
-	bool found = stat->problem[0] != '\0';
-
-	for (uint32_t i = 0; i < stat->n_segments; i++)
-		found |= stat->segments[i].problem[0] != '\0';
-	return found;
+	fprintf(stderr, "kvshim-stat: out of memory\n");
+	return 1;
 }
 
-static int show(const char *directory, bool json)
+static struct kv_stat_clock clock_of(const struct kv_stat_options *options, uint64_t n_sample)
 {
-	struct kv_stat stat;
-	int status;
+	struct kv_stat_clock clock;
 
-	if (kv_stat_collect(directory, &stat) != 0) {
-		fprintf(stderr, "kvshim-stat: out of memory\n");
-		return 1;
+	if (!options->fixed_clock)
+		return kv_stat_clock_now();
+	clock.now_ns = options->clock_ns + n_sample * options->interval_ms * 1000000;
+	clock.wall_ns = clock.now_ns;
+	return clock;
+}
+
+/* Until the next multiple of the interval after start. */
+static void wait_for(const struct timespec *start, uint64_t interval_ms, uint64_t n_sample)
+{
+	uint64_t ns = (uint64_t)start->tv_nsec + n_sample * interval_ms * 1000000;
+	struct timespec then = {.tv_sec = start->tv_sec + (time_t)(ns / 1000000000),
+		.tv_nsec = (long)(ns % 1000000000)};
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &then, NULL) == EINTR)
+		;
+}
+
+static int show(const struct kv_stat_options *options, const char *directory)
+{
+	struct kv_stat before = {0}, stat;
+	uint64_t n_samples = !options->repeat ? 1 : options->count ? options->count : UINT64_MAX;
+	struct kv_stat_clock clock;
+	struct timespec start;
+	int status = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	if (options->view == kv_view_csv)
+		kv_view_csv_header(stdout);
+	for (uint64_t i = 0; i < n_samples; i++) {
+		if (i)
+			wait_for(&start, options->interval_ms, i);
+		clock = clock_of(options, i);
+		if (kv_stat_read(directory, &clock, &stat) != 0) {
+			kv_stat_free(&before);
+			return out_of_memory();
+		}
+		kv_stat_rate(&stat, i ? &before : NULL);
+		kv_stat_free(&before);
+		before = stat;
+		options->view(&stat, stdout);
+		status = kv_stat_has_problem(&stat);
+		if (fflush(stdout) != 0 || ferror(stdout)) {
+			fprintf(stderr, "kvshim-stat: cannot write: %s\n", strerror(errno));
+			status = 1;
+			break;
+		}
 	}
-	if (json)
-		kv_draw_json(&stat, stdout);
-	else
-		kv_draw_table(&stat, stdout);
-	status = has_problem(&stat);
-	kv_stat_free(&stat);
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		fprintf(stderr, "kvshim-stat: cannot write: %s\n", strerror(errno));
-		return 1;
-	}
+	kv_stat_free(&before);
 	return status;
+}
+
+static int run(struct kv_stat_options *options, const char *directory)
+{
+	switch (options->mode) {
+	case KV_MODE_HELP:
+		kv_stat_usage(stdout);
+		return 0;
+	case KV_MODE_VERSION:
+		puts("kvshim-stat " KVSHIM_VERSION);
+		return 0;
+	case KV_MODE_MARKDOWN:
+		kv_metrics_markdown(stdout);
+		return 0;
+	default:
+		if (!options->view)
+			options->view = kv_view_once;
+		return show(options, directory);
+	}
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = {{"once", no_argument, NULL, 'o'},
-		{"json", no_argument, NULL, 'j'}, {"dir", required_argument, NULL, 'd'},
-		{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {0}};
-	const char *directory = NULL;
+	struct kv_stat_options options;
 	struct kv_config config;
-	bool json = false;
-	int c, status;
+	int status;
 
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
-		switch (c) {
-		case 'o':
-			json = false;
-			break;
-		case 'j':
-			json = true;
-			break;
-		case 'd':
-			directory = optarg;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			return 0;
-		case 'V':
-			puts("kvshim-stat " KVSHIM_VERSION);
-			return 0;
-		default:
-			fprintf(stderr, "kvshim-stat: %s %s; try `kvshim-stat --help`\n",
-				argv[optind - 1], c == ':' ? "needs a value" : "is not understood");
-			return 2;
-		}
-	}
-	if (optind < argc) {
-		fprintf(stderr, "kvshim-stat: %s is not understood; try `kvshim-stat --help`\n",
-			argv[optind]);
+	if (kv_stat_options_read(argc, argv, &options) != 0)
 		return 2;
-	}
-	if (kv_config_read(&config, environ, NULL, NULL) != 0) {
-		fprintf(stderr, "kvshim-stat: out of memory\n");
-		return 1;
-	}
-	status = show(directory ? directory : kv_config_text(&config, KV_OPT_DIR), json);
+	if (kv_config_read(&config, environ, NULL, NULL) != 0)
+		return out_of_memory();
+	status = run(&options,
+		options.directory ? options.directory : kv_config_text(&config, KV_OPT_DIR));
 	kv_config_free(&config);
 	return status;
 }

@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """kvshim-stat: its table, its JSON against the schema, and files that are no segments."""
+import csv
 import json
 import os
+import re
+import shutil
 import signal
+import subprocess
 import sys
+
+try:
+    import jsonschema
+except ImportError:
+    jsonschema = None  # our own checker below is always there
 
 from shimtest import KVSHIM_STAT, SOURCE, Writer, lines, run, run_all
 
@@ -34,8 +43,8 @@ def check(value, schema, where="$"):
     if "type" in schema:
         names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         kinds = {"object": dict, "array": list, "string": str, "null": type(None), "boolean": bool,
-                 "integer": int}
-        assert any(isinstance(value, kinds[n]) and not (n == "integer" and isinstance(value, bool))
+                 "integer": int, "number": (int, float)}
+        assert any(isinstance(value, kinds[n]) and not (n in ("integer", "number") and isinstance(value, bool))
                    for n in names), f"{where}: {value!r} is no {names}"
     if "minimum" in schema and value is not None:
         assert value >= schema["minimum"], f"{where}: {value}"
@@ -62,6 +71,8 @@ def stat_json(directory, status=0):
     assert result.returncode == status and result.stderr == "", result
     value = json.loads(result.stdout)
     check(value, SCHEMA)
+    if jsonschema:
+        jsonschema.Draft202012Validator(SCHEMA).validate(value)
     return value
 
 
@@ -99,6 +110,127 @@ def test_json_carries_the_numbers_that_the_processes_put(directory):
     assert rows[1]["static"] == {"reason": "kernel", "by": '_Z11k_set_rows_"quoted"'}, rows
     assert rows[1]["score"] == -3 and rows[0]["base"] == "0x302000000"
     assert first["processes"][1]["note"] == "nothing here"
+
+
+def keys(value, path=""):
+    """Every key with its place; those of array elements once."""
+    found = set()
+    if isinstance(value, dict):
+        for name, part in value.items():
+            found |= {f"{path}.{name}"} | keys(part, f"{path}.{name}")
+    if isinstance(value, list):
+        for part in value:
+            found |= keys(part, path)
+    return found
+
+
+def test_every_field_of_the_schema_is_there_and_no_field_has_gone(directory):
+    with Writer(directory, 1, 2):
+        value = stat_json(directory)
+    with open(os.path.join(SOURCE, "tests", "golden", "json-keys.txt"), encoding="ascii") as golden:
+        known = set(golden.read().split())
+    there = keys(value)
+    assert known - there == set(), "gone without a new version"
+    assert there - known == set(), "to be added to tests/golden/json-keys.txt"
+
+
+def test_watch_prints_one_object_a_line_with_rates_from_the_second_on(directory):
+    with Writer(directory, 1, 1):
+        result = run(KVSHIM_STAT, "--json", "--watch", "0.1", "--count", "3", "--dir", directory)
+    assert result.returncode == 0 and len(lines(result.stdout)) == 3, result
+    rates = []
+    for line in lines(result.stdout):
+        value = json.loads(line)
+        check(value, SCHEMA)
+        rates.append(value["segments"][0]["processes"][0]["rates"])
+    assert rates[0] is None and rates[1]["pages_backed"] == 0, rates
+
+
+def test_watch_without_a_format_prints_lines_for_logs(directory):
+    with Writer(directory, 1, 2) as writer:
+        result = run(KVSHIM_STAT, "--watch", "0.1", "--count", "2", "--dir", directory,
+                     "--test-clock", "1700000000000000000")
+    rows = lines(result.stdout)
+    assert result.returncode == 0 and len(rows) == 4, result
+    for row in rows:
+        words = row.split()
+        assert words[0] == "2023-11-14T22:13:20Z" and all("=" in word for word in words[1:]), row
+    assert f"pid={writer.pid} name=segment_writer state=active reserved=128M backed=8M" in rows[1]
+    assert "in/s=?" in rows[1] and "in/s=0" in rows[3], rows
+    empty = os.path.join(directory, "empty")
+    os.mkdir(empty)
+    result = run(KVSHIM_STAT, "--watch", "1", "--count", "1", "--dir", empty)
+    assert result.stdout.split()[1:] == ["processes=0"], result
+
+
+def test_csv_has_a_row_per_gpu_and_per_process_in_the_columns_of_its_head(directory):
+    with Writer(directory, 1, 2) as writer, Writer(directory, 2, 0):
+        result = run(KVSHIM_STAT, "--csv", "--dir", directory)
+    assert result.returncode == 0, result
+    rows = list(csv.DictReader(result.stdout.splitlines()))
+    assert len(rows) == 4 and all(None not in row and None not in row.values() for row in rows), rows
+    assert rows[0]["gpu.total_bytes"] == str(80 << 30) and rows[0]["pid"] == "", rows
+    assert rows[0]["gpu.free_bytes"] == "", "what is not known is empty"
+    assert rows[0]["gpu_name"] == 'Paper "GPU"??', rows
+    assert rows[1]["pid"] == str(writer.pid) and rows[1]["process.backed_bytes"] == str(8 * MIB)
+    assert rows[1]["gpu.total_bytes"] == "" and rows[1]["process.pages_backed"] == "17", rows
+
+
+SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)')
+
+
+def exposition(text):
+    """A strict reading of the text format: {name: (kind, [(labels, value)])}."""
+    assert text.endswith("\n")
+    families, current = {}, None
+    for line in text[:-1].split("\n"):
+        if line.startswith("# HELP "):
+            current = line.split()[2]
+            assert current not in families and line.endswith("."), line
+            families[current] = [None, []]
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            assert name == current and families[name][0] is None and kind in ("gauge", "counter"), line
+            families[name][0] = kind
+        else:
+            match = SAMPLE.fullmatch(line)
+            assert match and match.group(1) == current, line
+            labels = match.group(2) or ""
+            assert labels not in [known for known, _ in families[current][1]], f"twice: {line}"
+            families[current][1].append((labels, float(match.group(3))))
+    for name, (kind, _) in families.items():
+        assert kind and (kind == "counter") == name.endswith("_total"), name
+        assert name.startswith("kvshim_") and name == name.lower(), name
+    return families
+
+
+def test_the_exposition_is_well_formed_and_carries_the_numbers(directory):
+    with Writer(directory, 1, 2) as writer, Writer(directory, 2, 0):
+        with open(os.path.join(directory, "kvshim-0-" + "f" * 32), "wb") as file:
+            file.write(b"other")
+        result = run(KVSHIM_STAT, "--prometheus", "--dir", directory)
+    assert result.returncode == 1 and not result.stderr, result
+    families = exposition(result.stdout)
+    assert families["kvshim_segments_unreadable"][1] == [("", 1)]
+    assert [value for _, value in families["kvshim_gpu_total_bytes"][1]] == [float(80 << 30)] * 2
+    assert families["kvshim_gpu_free_bytes"][1] == [], "what is not known has no sample"
+    labels, value = families["kvshim_process_backed_bytes"][1][0]
+    assert value == 8 * MIB and f'pid="{writer.pid}"' in labels and 'name="segment_writer"' in labels
+    assert 'gpu_name="Paper \\"GPU\\"??"' in labels, labels
+    states = dict(families["kvshim_process_state"][1])
+    assert sum(states.values()) == 2 and len(states) == 12, states
+    promtool = shutil.which("promtool")
+    if promtool:
+        # its exit status tells errors; remarks on style go to stderr too
+        checked = subprocess.run([promtool, "check", "metrics"], input=result.stdout, text=True,
+                                 capture_output=True, check=False, timeout=60)
+        assert checked.returncode == 0, checked
+
+
+def test_the_page_of_metrics_is_that_of_the_table(_):
+    with open(os.path.join(SOURCE, "docs", "metrics.md"), encoding="utf-8") as page:
+        assert page.read() == run(KVSHIM_STAT, "--markdown").stdout, \
+            "kvshim-stat --markdown > docs/metrics.md"
 
 
 def test_what_is_not_known_is_null(directory):
@@ -174,7 +306,8 @@ def test_it_writes_nothing_into_a_segment(directory):
 
 
 def test_wrong_arguments_give_one_line_and_exit_2(_):
-    for args in (["--fly"], ["-x"], ["--dir"], ["now"]):
+    for args in (["--fly"], ["-x"], ["--dir"], ["now"], ["--watch", "soon"], ["--watch", "0"], ["--count", "-1"],
+                 ["--colours", "loud"], ["--plot", "x.svg"], ["--once", "now"]):
         result = run(KVSHIM_STAT, *args)
         assert result.returncode == 2 and len(lines(result.stderr)) == 1, (args, result)
         assert not result.stdout, result
@@ -188,7 +321,6 @@ def test_help_and_version_go_to_stdout(_):
 
 def test_output_that_cannot_be_written_is_an_error(directory):
     with open("/dev/full", "w", encoding="ascii") as full:
-        import subprocess
         result = subprocess.run([KVSHIM_STAT, "--dir", directory], stdout=full,
                                 stderr=subprocess.PIPE, text=True, check=False)
     assert result.returncode == 1 and "cannot write" in result.stderr, result

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* draw_json.c - kvshim-stat --json; docs/kvshim-stat.schema.json describes the result. */
+/* view_json.c - kvshim-stat --json; docs/kvshim-stat.schema.json describes the result. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "stat/draw.h"
+#include "stat/view.h"
 
 #define SCHEMA_VERSION 1
 
@@ -24,8 +24,7 @@ static int utf8_length(const unsigned char *text)
 	return length;
 }
 
-/* text ends with NUL. Bytes that are no UTF-8 become U+FFFD. */
-static void put_string(const char *text, FILE *out)
+void kv_view_json_string(const char *text, FILE *out)
 {
 	fputc('"', out);
 	for (const unsigned char *at = (const unsigned char *)text; *at; at++) {
@@ -49,7 +48,7 @@ static void put_text(const char *key, const char *text, FILE *out)
 {
 	fprintf(out, "\"%s\":", key);
 	if (text && text[0])
-		put_string(text, out);
+		kv_view_json_string(text, out);
 	else
 		fputs("null", out);
 }
@@ -109,58 +108,74 @@ static void put_reservation(const struct kv_reservation_stats *row, uint64_t now
 	fputc('}', out);
 }
 
-static void put_counters(const struct kv_process_stats *stats, FILE *out)
+/* The table's fields of a scope: the gauges, or what is listed with the counters. */
+static void put_values(enum kv_metric_scope scope, bool counters, const uint64_t *value, FILE *out)
 {
-	fprintf(out, ",\"counters\":{\"pages_backed\":%" PRIu64, stats->pages_backed);
-	put_number("pages_released", stats->pages_released, out);
-	put_number("pages_evicted", stats->pages_evicted, out);
-	put_number("pages_restored", stats->pages_restored, out);
-	put_number("pages_spilled", stats->pages_spilled, out);
-	put_number("driver_calls", stats->driver_calls, out);
-	put_number("submissions", stats->submissions, out);
-	put_number("quiesces", stats->quiesces, out);
-	put_number("quiesce_timeouts", stats->quiesce_timeouts, out);
-	put_number("quiesce_max_ns", stats->quiesce_ns_max, out);
-	put_number("refused", stats->refused, out);
-	put_number("passed", stats->passed, out);
+	const char *comma = counters ? "" : ",";
+
+	for (uint32_t i = 0; i < KV_METRICS; i++) {
+		const struct kv_metric *metric = &kv_metrics[i];
+
+		if (metric->scope != scope || (metric->kind != KV_KIND_GAUGE) != counters)
+			continue;
+		fprintf(out, "%s\"%s\":", comma, metric->name);
+		if (value[metric->index] == KV_UNKNOWN)
+			fputs("null", out);
+		else
+			fprintf(out, "%" PRIu64, value[metric->index]);
+		comma = ",";
+	}
+}
+
+/* null if there was no sample before. */
+static void put_rates(const struct kv_stat_process *process, FILE *out)
+{
+	const char *comma = "";
+	bool known = false;
+
+	for (uint32_t i = 0; i < KV_PROCESS_METRICS; i++)
+		known |= process->rate[i] >= 0;
+	if (!known) {
+		fputs("null", out);
+		return;
+	}
+	fputc('{', out);
+	for (uint32_t i = 0; i < KV_METRICS; i++) {
+		const struct kv_metric *metric = &kv_metrics[i];
+
+		if (metric->scope != KV_SCOPE_PROCESS || metric->kind != KV_KIND_COUNTER)
+			continue;
+		fprintf(out, "%s\"%s\":", comma, metric->name);
+		if (process->rate[metric->index] < 0)
+			fputs("null", out);
+		else
+			fprintf(out, "%.3f", process->rate[metric->index]);
+		comma = ",";
+	}
 	fputc('}', out);
 }
 
 static void put_known(const struct kv_stat_process *process, uint64_t now_ns, FILE *out)
 {
-	const struct kv_coord_slot *slot = &process->slot;
-	const struct kv_process_stats *stats = &slot->process;
-	bool first = true;
-
-	put_text("name", slot->name, out);
-	put_number("uid", slot->owner_uid, out);
-	fprintf(out, ",\"state\":\"%s\",", slot->state == KV_COORD_INERT ? "inert" : "active");
-	put_text("note", slot->note, out);
-	put_age("updated_ago_ms", slot->updated_ns, now_ns, out);
-	put_age("last_submission_ago_ms", stats->last_submission_ns, now_ns, out);
-	put_number("reserved_bytes", stats->reserved, out);
-	put_number("backed_bytes", stats->backed, out);
-	put_number("backed_peak_bytes", stats->backed_peak, out);
-	put_number("evicted_bytes", stats->evicted, out);
-	put_number("spilled_bytes", stats->spilled, out);
-	put_number("spare_bytes", stats->spare, out);
-	put_number("native_bytes", stats->native, out);
-	put_number("native_peak_bytes", stats->native_peak, out);
-	put_number("host_budget_bytes", stats->host_budget, out);
-	put_number("n_reservations", stats->n_reservations, out);
-	put_number("n_static", stats->n_static, out);
+	put_text("name", process->name, out);
+	put_number("uid", process->uid, out);
+	fputc(',', out);
+	put_text("user", process->user, out);
+	fprintf(out, ",\"state\":\"%s\",", kv_stat_state_word(process->state));
+	put_text("note", process->note, out);
+	put_values(KV_SCOPE_PROCESS, false, process->value, out);
 	put_pages(process->pages_known, process->pages[KV_PAGE_EMPTY],
 		process->pages[KV_PAGE_BACKED], process->pages[KV_PAGE_EVICTED],
 		process->pages[KV_PAGE_SPILLED], out);
-	put_counters(stats, out);
+	fputs(",\"counters\":{", out);
+	put_values(KV_SCOPE_PROCESS, true, process->value, out);
+	fputs("},\"rates\":", out);
+	put_rates(process, out);
 	fputs(",\"reservations\":[", out);
-	for (uint32_t i = 0; i < KV_COORD_ROWS; i++) {
-		if (!slot->rows[i].base)
-			continue;
-		if (!first)
+	for (uint32_t i = 0; i < process->n_rows; i++) {
+		if (i)
 			fputc(',', out);
-		first = false;
-		put_reservation(&slot->rows[i], now_ns, out);
+		put_reservation(&process->rows[i], now_ns, out);
 	}
 	fputc(']', out);
 }
@@ -171,7 +186,7 @@ static void put_process(const struct kv_stat_process *process, uint64_t now_ns, 
 		[KV_COORD_DEAD] = "false",
 		[KV_COORD_ELSEWHERE] = "null"};
 
-	fprintf(out, "{\"pid\":%d,\"slot\":%u,\"alive\":%s,", (int)process->slot.owner_pid,
+	fprintf(out, "{\"pid\":%d,\"slot\":%u,\"alive\":%s,", (int)process->pid,
 		process->slot_index, alive[process->life]);
 	put_text("problem", process->problem, out);
 	if (!process->problem[0]) {
@@ -195,7 +210,7 @@ static void put_segment(const struct kv_stat_segment *segment, uint64_t now_ns, 
 	put_text("uuid", segment->uuid, out);
 	fputc(',', out);
 	put_text("name", segment->gpu_name, out);
-	put_number("total_bytes", segment->gpu_total, out);
+	put_values(KV_SCOPE_GPU, false, segment->value, out);
 	fputs("},\"processes\":[", out);
 	for (uint32_t i = 0; i < segment->n_processes; i++) {
 		if (i)
@@ -205,7 +220,7 @@ static void put_segment(const struct kv_stat_segment *segment, uint64_t now_ns, 
 	fputs("]}", out);
 }
 
-void kv_draw_json(const struct kv_stat *stat, FILE *out)
+void kv_view_json(const struct kv_stat *stat, FILE *out)
 {
 	fprintf(out, "{\"version\":%d,", SCHEMA_VERSION);
 	put_text("directory", stat->directory, out);
@@ -215,7 +230,7 @@ void kv_draw_json(const struct kv_stat *stat, FILE *out)
 	for (uint32_t i = 0; i < stat->n_segments; i++) {
 		if (i)
 			fputc(',', out);
-		put_segment(&stat->segments[i], stat->now_ns, out);
+		put_segment(&stat->segments[i], stat->clock.now_ns, out);
 	}
 	fputs("]}\n", out);
 }
