@@ -11,6 +11,7 @@
 #ifndef KV_CORE_COORD_H
 #define KV_CORE_COORD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/coord_shm.h"
@@ -23,11 +24,17 @@ struct kv_coord_request {
 	const char *gpu_name;     /* for readers; may be NULL */
 	uint64_t gpu_total;       /* bytes */
 	uint64_t lock_timeout_ns; /* bound on waiting for the segment's mutex; 0: one second */
+	uint32_t has_group; /* 1: the segment is shared by the members of gid, whoever they are */
+	uint32_t gid;
+	struct kv_coord_limits limits; /* of this process to begin with; weight 0: as if unset */
 };
 
 /* The file of a GPU: "<directory>/kvshim-<uid>-<32 hex digits>". -ENAMETOOLONG. */
 int kv_coord_path(
 	const char *directory, uint32_t uid, const uint8_t uuid[16], char *ret_path, uint32_t size);
+/* That of a group: "<directory>/kvshim-g<gid>-<32 hex digits>". -ENAMETOOLONG. */
+int kv_coord_group_path(
+	const char *directory, uint32_t gid, const uint8_t uuid[16], char *ret_path, uint32_t size);
 
 /*
  * Claims a slot, making the segment if there is none.
@@ -56,6 +63,79 @@ void kv_coord_put_row(
 	struct kv_coord *coord, uint32_t row, const struct kv_reservation_stats *stats);
 /* state: KV_COORD_ACTIVE or KV_COORD_INERT; note: one line, cut to 127 bytes. */
 void kv_coord_put_state(struct kv_coord *coord, enum kv_coord_state state, const char *note);
+
+/* state of the account, see struct kv_coord_account. */
+void kv_coord_put_activity(struct kv_coord *coord, enum kv_coord_activity activity);
+
+/* ---- what others may ask of a process: limits and commands ---- */
+
+/*
+ * Opens a segment by its path without a slot of one's own, for the calls below and for reading.
+ * Errors of kv_coord_join(). kv_coord_leave() closes it.
+ */
+int kv_coord_attach(const char *path, struct kv_coord **ret_coord, char *text, uint32_t text_size);
+
+/* The slot in use by this pid of this pid namespace, or of any if there is none. -ESRCH. */
+int kv_coord_find_pid(struct kv_coord *coord, int32_t pid, uint32_t *ret_slot);
+
+enum kv_coord_limit {
+	KV_COORD_LIMIT_MIN = 1,
+	KV_COORD_LIMIT_MAX = 2,
+	KV_COORD_LIMIT_HOST_BUDGET = 4,
+	KV_COORD_LIMIT_WEIGHT = 8,
+	KV_COORD_LIMIT_IDLE_MS = 16,
+};
+/* The limits in force of any slot; -ESRCH: it is free. ret_generation may be NULL. */
+int kv_coord_limits(struct kv_coord *coord, uint32_t slot, struct kv_coord_limits *ret_limits,
+	uint32_t *ret_generation);
+/*
+ * Changes those limits of a slot that mask (enum kv_coord_limit) names and rings its doorbell.
+ * -EINVAL: min above max, a weight out of range. -ESRCH: the slot is free. -ETIMEDOUT, -EPROTO: the
+ * mutex.
+ */
+int kv_coord_set_limits(
+	struct kv_coord *coord, uint32_t slot, const struct kv_coord_limits *limits, uint32_t mask);
+
+/*
+ * Asks the owner of a slot for something and rings its doorbell. bytes: KV_COORD_NO_LIMIT: all.
+ * tag: for PAUSE and RESUME, else NULL. ret_ticket: for kv_coord_wait(). -ESRCH: the slot is free
+ * or inert. -EINVAL: unknown kind. -ETIMEDOUT, -EPROTO: the mutex.
+ */
+int kv_coord_post(struct kv_coord *coord, uint32_t slot, enum kv_coord_command_kind kind,
+	uint64_t bytes, const char *tag, uint32_t *ret_ticket);
+/*
+ * Waits for the answer. 0 and *ret_result (bytes, or the owner's negative errno); -ETIMEDOUT;
+ * -ESRCH: the owner has gone. No lock is held; must not be called by the owner's own agent.
+ */
+int kv_coord_wait(struct kv_coord *coord, uint32_t slot, enum kv_coord_command_kind kind,
+	uint32_t ticket, uint64_t timeout_ns, int64_t *ret_result);
+
+/* The futex word (process-shared) that others ring: rises by one each time. Stays mapped for good,
+ * also after leaving. */
+uint32_t *kv_coord_doorbell(struct kv_coord *coord);
+/* Rings the doorbell of a slot: one system call, no lock. */
+void kv_coord_ring(struct kv_coord *coord, uint32_t slot);
+
+/* ---- the owner's side, for its agent ---- */
+
+/* What is asked of this process, one kind. */
+struct kv_coord_asked {
+	enum kv_coord_command_kind kind;
+	uint32_t ticket;
+	uint64_t bytes;
+	int32_t by_pid;
+	char tag[32]; /* ends within */
+};
+/* The oldest request that is pending, without a lock. False: none. */
+bool kv_coord_next(struct kv_coord *coord, struct kv_coord_asked *ret_asked);
+/* Answers it: bytes moved, or a negative errno. Wakes who waits. */
+void kv_coord_answer(struct kv_coord *coord, const struct kv_coord_asked *asked, int64_t result);
+/*
+ * Limits of this process that have changed since it last asked. False: none (one relaxed load).
+ */
+bool kv_coord_new_limits(struct kv_coord *coord, struct kv_coord_limits *ret_limits);
+/* The agent is alive. To be called at every turn. */
+void kv_coord_beat(struct kv_coord *coord);
 
 /* For tests. */
 struct kv_coord_segment *kv_coord_segment(struct kv_coord *coord);

@@ -67,6 +67,8 @@ static int check_row(const struct kv_reservation_stats *row)
 		return 0;
 	for (int i = 0; i < 8; i++)
 		pages += row->pages[i];
+	if (memchr(row->rules, 0, sizeof(row->rules)) == NULL)
+		return -EPROTO;
 	if (row->reserved == 0 || row->requested > row->reserved ||
 		row->base + row->reserved < row->base || row->page_size == 0 ||
 		row->static_reason > KV_STATIC_ARRAY ||
@@ -74,6 +76,19 @@ static int check_row(const struct kv_reservation_stats *row)
 		memchr(row->static_by, 0, sizeof(row->static_by)) == NULL ||
 		memchr(row->tag, 0, sizeof(row->tag)) == NULL)
 		return -EPROTO;
+	return 0;
+}
+
+static int check_control(const struct kv_coord_control *control)
+{
+	const struct kv_coord_limits *limits = &control->limits;
+
+	if (limits->min > limits->max || limits->weight == 0 ||
+		limits->weight > KV_COORD_WEIGHT_MAX)
+		return -EPROTO;
+	for (uint32_t i = 0; i < KV_COORD_COMMANDS; i++)
+		if (memchr(control->commands[i].tag, 0, sizeof(control->commands[i].tag)) == NULL)
+			return -EPROTO;
 	return 0;
 }
 
@@ -90,6 +105,43 @@ int kv_coord_check_slot(const struct kv_coord_slot *copy, char *text, uint32_t t
 		if (check_row(&copy->rows[i]) != 0)
 			return wrong(
 				-EPROTO, text, text_size, "reservation row %u makes no sense", i);
+	if (check_control(&copy->control) != 0)
+		return wrong(-EPROTO, text, text_size, "limits or commands make no sense");
+	return 0;
+}
+
+int kv_coord_check_account(
+	const struct kv_coord_account *copy, uint64_t gpu_total, char *text, uint32_t text_size)
+{
+	if (copy->activity > KV_COORD_EVICTED)
+		return wrong(-EPROTO, text, text_size, "activity %u", copy->activity);
+	if (copy->charged > gpu_total)
+		return wrong(-EPROTO, text, text_size, "charged with more than the device has");
+	return 0;
+}
+
+int kv_coord_check_sums(const struct kv_coord_segment *segment, char *text, uint32_t text_size)
+{
+	uint64_t charged = 0;
+
+	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++) {
+		struct kv_coord_account account;
+
+		kv_coord_read_account(segment, i, &account);
+		if (kv_coord_check_account(&account, segment->gpu_total, text, text_size) != 0)
+			return -EPROTO;
+		/* held moves without the mutex, but a charge comes before it and goes after it */
+		if (account.held > account.charged)
+			return wrong(-EPROTO, text, text_size,
+				"account %u holds %llu bytes and is charged with %llu", i,
+				(unsigned long long)account.held,
+				(unsigned long long)account.charged);
+		/* each is at most the device, and they are few: no overflow that matters */
+		charged += account.charged;
+	}
+	if (charged > segment->gpu_total)
+		return wrong(-EPROTO, text, text_size, "charged with %llu bytes of %llu",
+			(unsigned long long)charged, (unsigned long long)segment->gpu_total);
 	return 0;
 }
 
@@ -115,9 +167,52 @@ int kv_coord_read_slot(const struct kv_coord_slot *shared, struct kv_coord_slot 
 	return -EAGAIN;
 }
 
+void kv_coord_read_account(
+	const struct kv_coord_segment *shared, uint32_t index, struct kv_coord_account *ret_copy)
+{
+	const uint64_t *from = (const uint64_t *)&shared->accounts[index];
+	uint64_t *to = (uint64_t *)ret_copy;
+
+	/* held is read before charged: a charge comes before what is held under it. Acquire:
+	 * partner is the release store of held in coord_ledger.c */
+	ret_copy->held = __atomic_load_n(&shared->accounts[index].held, __ATOMIC_ACQUIRE);
+	for (unsigned i = 0; i < sizeof(*ret_copy) / sizeof(uint64_t); i++)
+		if (i != offsetof(struct kv_coord_account, held) / sizeof(uint64_t))
+			to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+}
+
+uint32_t kv_coord_read_decisions(
+	const struct kv_coord_segment *shared, struct kv_coord_decision *ret_copies, uint32_t max)
+{
+	uint64_t last = __atomic_load_n(&shared->n_decisions, __ATOMIC_ACQUIRE), first;
+	uint32_t n = 0;
+
+	if (max > KV_COORD_DECISIONS)
+		max = KV_COORD_DECISIONS;
+	first = last > max ? last - max + 1 : 1;
+	for (uint64_t number = first; number <= last && n < max; number++) {
+		const struct kv_coord_decision *entry =
+			&shared->decisions[(number - 1) % KV_COORD_DECISIONS];
+		struct kv_coord_decision *copy = &ret_copies[n];
+
+		/* acquire: partner is the release store of number when the entry is complete */
+		if (__atomic_load_n(&entry->number, __ATOMIC_ACQUIRE) != number)
+			continue;
+		memcpy(copy, entry, sizeof(*copy));
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (__atomic_load_n(&entry->number, __ATOMIC_RELAXED) != number)
+			continue;
+		copy->number = number;
+		copy->text[sizeof(copy->text) - 1] = '\0';
+		n++;
+	}
+	return n;
+}
+
 int kv_coord_check(const void *bytes, uint64_t size, char *text, uint32_t text_size)
 {
 	const struct kv_coord_segment *segment = bytes;
+	struct kv_coord_account account;
 	struct kv_coord_slot copy;
 	char what[128];
 	int error = kv_coord_check_header(bytes, size, text, text_size);
@@ -127,6 +222,10 @@ int kv_coord_check(const void *bytes, uint64_t size, char *text, uint32_t text_s
 			continue;
 		if (kv_coord_check_slot(&copy, what, sizeof(what)) != 0)
 			error = wrong(-EPROTO, text, text_size, "slot %u: %s", i, what);
+		kv_coord_read_account(segment, i, &account);
+		if (!error && kv_coord_check_account(
+				      &account, segment->gpu_total, what, sizeof(what)) != 0)
+			error = wrong(-EPROTO, text, text_size, "account %u: %s", i, what);
 	}
 	return error;
 }

@@ -14,16 +14,28 @@
 
 #define OPEN_TRIES 8 /* somebody else may make or remove the file between two of our calls */
 
-int kv_coord_path(
-	const char *directory, uint32_t uid, const uint8_t uuid[16], char *ret_path, uint32_t size)
+static int make_path(const char *directory, const char *whose, uint32_t id, const uint8_t uuid[16],
+	char *ret_path, uint32_t size)
 {
 	char hex[33];
 	int n;
 
 	for (int i = 0; i < 16; i++)
 		snprintf(hex + 2 * i, 3, "%02x", uuid[i]);
-	n = snprintf(ret_path, size, "%s/kvshim-%u-%s", directory, uid, hex);
+	n = snprintf(ret_path, size, "%s/kvshim-%s%u-%s", directory, whose, id, hex);
 	return n < 0 || (uint32_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+int kv_coord_path(
+	const char *directory, uint32_t uid, const uint8_t uuid[16], char *ret_path, uint32_t size)
+{
+	return make_path(directory, "", uid, uuid, ret_path, size);
+}
+
+int kv_coord_group_path(
+	const char *directory, uint32_t gid, const uint8_t uuid[16], char *ret_path, uint32_t size)
+{
+	return make_path(directory, "g", gid, uuid, ret_path, size);
 }
 
 static int init_mutex(pthread_mutex_t *mutex)
@@ -54,7 +66,9 @@ static int fill(int fd, const struct kv_coord_request *request)
 		limit.rlim_cur < sizeof(*segment))
 		return -EFBIG;
 	/* the umask of the program may have taken bits away */
-	if (fchmod(fd, S_IRUSR | S_IWUSR) != 0)
+	if (request->has_group && fchown(fd, (uid_t)-1, request->gid) != 0)
+		return -errno;
+	if (fchmod(fd, S_IRUSR | S_IWUSR | (request->has_group ? S_IRGRP | S_IWGRP : 0)) != 0)
 		return -errno;
 	/* Room now, or an error now: a page that a full file system cannot give is a SIGBUS later
 	 */
@@ -127,8 +141,19 @@ static int make(const struct kv_coord_request *request, const char *path)
 	return error == -EOPNOTSUPP ? make_named(request, path) : error;
 }
 
+/* Is it only ours, or only our group's? Without a request, root may look after anybody's. */
+static bool may_use(const struct stat *info, const struct kv_coord_request *request)
+{
+	if (request && request->has_group)
+		return info->st_gid == request->gid;
+	if (request)
+		return info->st_uid == geteuid() && !(info->st_mode & S_IWGRP);
+	return info->st_uid == geteuid() || geteuid() == 0 || (info->st_mode & S_IWGRP);
+}
+
 /* Whose file, and is it as long as it must be before a mapping of it is touched? */
-static int check_file(int fd, char *text, uint32_t text_size)
+static int check_file(
+	int fd, const struct kv_coord_request *request, char *text, uint32_t text_size)
 {
 	union {
 		uint8_t bytes[64];
@@ -143,7 +168,7 @@ static int check_file(int fd, char *text, uint32_t text_size)
 			snprintf(text, text_size, "not a regular file");
 		return -EPROTO;
 	}
-	if (info.st_uid != geteuid() || (info.st_mode & (S_IWGRP | S_IWOTH)))
+	if ((info.st_mode & S_IWOTH) || !may_use(&info, request))
 		return -EPERM;
 	if ((uint64_t)info.st_size == sizeof(struct kv_coord_segment))
 		return 0;
@@ -152,6 +177,7 @@ static int check_file(int fd, char *text, uint32_t text_size)
 	return kv_coord_check_header(head.bytes, (uint64_t)info.st_size, text, text_size);
 }
 
+/* request: NULL when the path alone says which one. */
 static int open_once(const struct kv_coord_request *request, struct kv_coord_file *file, char *text,
 	uint32_t text_size)
 {
@@ -160,7 +186,7 @@ static int open_once(const struct kv_coord_request *request, struct kv_coord_fil
 	file->fd = open(file->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (file->fd < 0)
 		return -errno;
-	error = check_file(file->fd, text, text_size);
+	error = check_file(file->fd, request, text, text_size);
 	if (error)
 		goto close_fd;
 	file->segment =
@@ -170,7 +196,7 @@ static int open_once(const struct kv_coord_request *request, struct kv_coord_fil
 		goto close_fd;
 	}
 	error = kv_coord_check_header(file->segment, sizeof(*file->segment), text, text_size);
-	if (!error && memcmp(file->segment->gpu_uuid, request->uuid, 16) != 0) {
+	if (!error && request && memcmp(file->segment->gpu_uuid, request->uuid, 16) != 0) {
 		if (text && text_size)
 			snprintf(text, text_size, "it names another GPU");
 		error = -EPROTO;
@@ -186,7 +212,8 @@ close_fd:
 int kv_coord_file_open(const struct kv_coord_request *request, struct kv_coord_file *ret_file,
 	char *text, uint32_t text_size)
 {
-	int error = kv_coord_path(request->directory, (uint32_t)geteuid(), request->uuid,
+	int error = make_path(request->directory, request->has_group ? "g" : "",
+		request->has_group ? request->gid : (uint32_t)geteuid(), request->uuid,
 		ret_file->path, sizeof(ret_file->path));
 
 	for (int i = 0; !error && i < OPEN_TRIES; i++) {
@@ -200,6 +227,16 @@ int kv_coord_file_open(const struct kv_coord_request *request, struct kv_coord_f
 	return error ? error : -EAGAIN;
 }
 
+int kv_coord_file_attach(
+	const char *path, struct kv_coord_file *ret_file, char *text, uint32_t text_size)
+{
+	int n = snprintf(ret_file->path, sizeof(ret_file->path), "%s", path);
+
+	if (n < 0 || (size_t)n >= sizeof(ret_file->path))
+		return -ENAMETOOLONG;
+	return open_once(NULL, ret_file, text, text_size);
+}
+
 void kv_coord_file_close(struct kv_coord_file *file)
 {
 	munmap(file->segment, sizeof(*file->segment));
@@ -211,4 +248,35 @@ bool kv_coord_file_is_linked(const struct kv_coord_file *file)
 	struct stat info;
 
 	return fstat(file->fd, &info) == 0 && info.st_nlink > 0;
+}
+
+static struct flock byte_of(uint32_t index, short type)
+{
+	return (struct flock){
+		.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)index, .l_len = 1};
+}
+
+int kv_coord_file_mark(const struct kv_coord_file *file, uint32_t index)
+{
+	struct flock lock = byte_of(index, F_WRLCK);
+
+	if (fcntl(file->fd, F_SETLK, &lock) == 0)
+		return 0;
+	return errno == EACCES ? -EAGAIN : -errno;
+}
+
+void kv_coord_file_unmark(const struct kv_coord_file *file, uint32_t index)
+{
+	struct flock lock = byte_of(index, F_UNLCK);
+
+	fcntl(file->fd, F_SETLK, &lock);
+}
+
+int kv_coord_file_is_marked(const struct kv_coord_file *file, uint32_t index)
+{
+	struct flock lock = byte_of(index, F_WRLCK);
+
+	if (fcntl(file->fd, F_GETLK, &lock) != 0)
+		return -errno;
+	return lock.l_type != F_UNLCK;
 }

@@ -35,6 +35,21 @@ enum kv_static_reason {
 	KV_STATIC_ARRAY = 7, /* bound to a texture, an array or another object of the driver */
 };
 
+#define KV_STATS_CELLS 64u   /* of a reservation's page map */
+#define KV_STATS_BUCKETS 32u /* of a histogram: bucket i counts [2^i, 2^(i+1)) nanoseconds */
+
+/*
+ * One cell of the page map. Cell c of n pages covers the pages [c*n/64, (c+1)*n/64); with fewer
+ * than 64 pages some cells cover none and are all zero. Shares in 1/255 of the cell's pages,
+ * rounded up, so that 0 means none; what is missing to 255 is EMPTY.
+ */
+struct kv_page_cell {
+	uint8_t backed;
+	uint8_t evicted;
+	uint8_t spilled;
+	uint8_t dead; /* of backed: marked to go at the next quiesced point */
+};
+
 /* One reservation. */
 struct kv_reservation_stats {
 	uint64_t base;      /* device address, 0: the row is free */
@@ -51,6 +66,10 @@ struct kv_reservation_stats {
 	uint64_t created_ns;               /* CLOCK_MONOTONIC */
 	char static_by[KV_STATS_NAME_MAX]; /* NUL-terminated kernel or entry point */
 	char tag[32];
+	char rules[32]; /* family of the kernel rules that reach it; "" none so far */
+	uint64_t dead;  /* of backed: marked to go at the next quiesced point */
+	uint64_t pad[3];
+	struct kv_page_cell map[KV_STATS_CELLS];
 };
 
 /* One process on one device. */
@@ -79,6 +98,30 @@ struct kv_process_stats {
 	uint64_t refused;            /* allocations refused because no promise could be made */
 	uint64_t passed;             /* allocations above the floor that were left native */
 	uint64_t last_submission_ns; /* CLOCK_MONOTONIC, coarse: slow-path submissions only */
+	uint64_t last_activity_ns;   /* CLOCK_MONOTONIC, coarse: any submission */
+	uint64_t submitted;          /* driver calls that queue work, all of them */
+	uint64_t launches;           /* of submitted: kernels and graphs */
+	uint64_t waits;              /* for device memory that others had to give */
+	uint64_t wait_timeouts;      /* of waits: nothing came in time */
+	uint64_t wait_ns;            /* of all waits together */
+	uint64_t wait_ns_max;
+	uint64_t pages_promoted; /* SPILLED pages that came back to the device */
+	uint64_t evictions;      /* times that pages were moved out, idle or on request */
+	uint64_t evicted_bytes;  /* ... bytes copied */
+	uint64_t evict_ns;       /* ... time it took */
+	uint64_t restores;       /* times that pages were moved back in */
+	uint64_t restored_bytes;
+	uint64_t restore_ns;
+	uint64_t reclaims;        /* requests of others that were answered */
+	uint64_t reclaimed_bytes; /* ... device bytes that they brought */
+	uint64_t denied;          /* charges that the ledger refused at first asking */
+	uint64_t dead;            /* of backed: marked to go at the next quiesced point */
+	uint64_t host_taken;      /* of host_budget: in use */
+	uint64_t launch_sample;   /* one launch in so many is timed; 0: none */
+	uint32_t launch_ns[KV_STATS_BUCKETS]; /* histogram of what a timed launch cost, shim
+						 included */
+	uint32_t wait_hist[KV_STATS_BUCKETS]; /* histogram of waits, ns */
+	uint64_t pad[16];
 };
 
 #endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * coord_private.h - what the parts of the coordinator share. Private to core/coord_*.c.
+ *
+ * KV_COORD_POINT(name) labels an instruction at which a process may be killed. Nothing in the
+ * product; in a build with KV_COORD_POINTS it calls kv_coord_point_hook, which tests set.
+ */
+#ifndef KV_CORE_COORD_PRIVATE_H
+#define KV_CORE_COORD_PRIVATE_H
+
+#include <stdbool.h>
+
+#include "core/coord.h"
+#include "core/coord_file.h"
+#include "core/coord_owner.h"
+
+struct kv_coord_ledger;
+
+struct kv_coord {
+	struct kv_coord_file file;  /* immutable after join */
+	uint32_t index;             /* immutable after join; KV_COORD_SLOTS: no slot of its own */
+	uint32_t generation;        /* immutable after join; of the slot when it was claimed */
+	uint64_t lock_timeout_ns;   /* immutable after join */
+	pthread_mutex_t mutex;      /* of this process: one writer of the slot at a time */
+	struct kv_coord_slot *slot; /* guarded by mutex; NULL after leave or in a forked child */
+	bool gone;                  /* atomic: relaxed; has left, or is a forked child's copy */
+	uint32_t limits_seen;       /* atomic: relaxed; of kv_coord_new_limits() */
+};
+
+#ifdef KV_COORD_POINTS
+extern void (*kv_coord_point_hook)(const char *name);
+#define KV_COORD_POINT(name) \
+	do { \
+		if (kv_coord_point_hook) \
+			kv_coord_point_hook(name); \
+	} while (0)
+#else
+#define KV_COORD_POINT(name) \
+	do { \
+	} while (0)
+#endif
+
+uint64_t kv_coord_now_ns(void);
+/*
+ * Takes the segment's mutex; repairs what a dead holder has left. -ETIMEDOUT; -EPROTO: the mutex is
+ * damaged.
+ */
+int kv_coord_lock_within(struct kv_coord *coord, uint64_t timeout_ns);
+/* Takes back the slots of the dead. Locked. Returns how many are in use. */
+uint32_t kv_coord_sweep(struct kv_coord *coord);
+/* Makes the sums of the segment anew. Locked. */
+void kv_coord_sum(struct kv_coord_segment *segment);
+/* True if the slot that was claimed is still this process's. Locked, or it may just have changed.
+ */
+bool kv_coord_is_mine(const struct kv_coord *coord);
+/* Wakes everybody who waits on a process-shared futex word. */
+void kv_coord_wake(uint32_t *word);
+/* Waits while *word is value, at most timeout_ns. Spurious returns are normal. */
+void kv_coord_sleep(uint32_t *word, uint32_t value, uint64_t timeout_ns);
+
+#endif
