@@ -23,6 +23,7 @@
 	X(cuDeviceGet, 2000) X(cuDeviceGetCount, 2000) X(cuDeviceGetName, 2000) \
 	X(cuDeviceTotalMem, 3020) X(cuDeviceGetAttribute, 2000) X(cuDeviceGetPCIBusId, 4010) \
 	X(cuDeviceGetUuid, 9020) X(cuDeviceCanAccessPeer, 4000) X(cuCtxEnablePeerAccess, 4000) \
+	X(cuCtxDisablePeerAccess, 4000) \
 	X(cuDriverGetVersion, 2020) X(cuDevicePrimaryCtxRetain, 7000) \
 	X(cuDevicePrimaryCtxRelease, 7000) X(cuDevicePrimaryCtxSetFlags, 11000) \
 	X(cuCtxSetCurrent, 4000) X(cuCtxGetCurrent, 4000) X(cuCtxGetDevice, 2000) \
@@ -34,6 +35,7 @@
 	X(cuMemHostUnregister, 4000) X(cuMemHostGetDevicePointer, 3020) \
 	X(cuMemcpyAsync, 4000) X(cuMemcpyHtoDAsync, 3020) X(cuMemcpyDtoHAsync, 3020) \
 	X(cuMemcpyDtoDAsync, 3020) X(cuMemcpy2DAsync, 3020) X(cuMemcpyPeerAsync, 4000) \
+	X(cuMemcpy3DPeerAsync, 4000) \
 	X(cuMemsetD8, 3020) X(cuMemsetD8Async, 3020) \
 	X(cuLaunchKernel, 4000) X(cuLaunchKernelEx, 11060) X(cuLaunchCooperativeKernel, 9000) \
 	X(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags, 7000) \
@@ -43,7 +45,9 @@
 	X(cuEventCreate, 2000) X(cuEventDestroy, 4000) X(cuEventRecord, 2000) \
 	X(cuEventSynchronize, 2000) \
 	X(cuGraphInstantiateWithFlags, 11040) X(cuGraphExecUpdate, 12000) X(cuGraphLaunch, 10000) \
-	X(cuGraphDestroy, 10000) X(cuGraphExecDestroy, 10000)
+	X(cuGraphDestroy, 10000) X(cuGraphExecDestroy, 10000) X(cuGraphGetNodes, 10000) \
+	X(cuGraphNodeGetType, 10000) X(cuGraphKernelNodeGetParams, 12000) \
+	X(cuGraphKernelNodeSetParams, 12000)
 /* clang-format on */
 
 /*

@@ -17,6 +17,8 @@
 
 struct rt_function_attributes;
 struct rt_launch_config;
+struct rt_kernel_node;
+struct rt_copy_3d_peer;
 struct rt_properties;
 
 /* state.c */
@@ -25,6 +27,7 @@ int cudaSetDevice(int device);
 int cudaSetDeviceFlags(unsigned flags);
 int cudaDeviceSynchronize(void);
 int cudaDeviceEnablePeerAccess(int peer, unsigned flags);
+int cudaDeviceDisablePeerAccess(int peer);
 int cudaGetLastError(void);
 int cudaPeekAtLastError(void);
 const char *cudaGetErrorString(int error);
@@ -80,6 +83,7 @@ int cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_p
 	size_t height, int kind, CUstream stream);
 int cudaMemcpyPeerAsync(
 	void *to, int to_device, const void *from, int from_device, size_t size, CUstream stream);
+int cudaMemcpy3DPeerAsync(const struct rt_copy_3d_peer *copy, CUstream stream);
 int cudaMemset(void *address, int value, size_t size);
 int cudaMemsetAsync(void *address, int value, size_t size, CUstream stream);
 
@@ -100,5 +104,11 @@ int cudaGraphExecUpdate(CUgraphExec exec, CUgraph graph, CUgraphExecUpdateResult
 int cudaGraphLaunch(CUgraphExec exec, CUstream stream);
 int cudaGraphDestroy(CUgraph graph);
 int cudaGraphExecDestroy(CUgraphExec exec);
+
+/* nodes.c */
+int cudaGraphGetNodes(CUgraph graph, CUgraphNode *nodes, size_t *n);
+int cudaGraphNodeGetType(CUgraphNode node, int *type);
+int cudaGraphKernelNodeGetParams(CUgraphNode node, struct rt_kernel_node *params);
+int cudaGraphKernelNodeSetParams(CUgraphNode node, const struct rt_kernel_node *params);
 
 #endif

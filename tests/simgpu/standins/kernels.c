@@ -166,6 +166,24 @@ int rt_kernel(const struct driver *d, const void *function, CUkernel *ret_kernel
 	return error;
 }
 
+const void *rt_function_of(const struct driver *d, const void *handle)
+{
+	const void *found = NULL;
+	CUfunction function;
+
+	pthread_mutex_lock(&lock);
+	for (size_t i = 0; i < n_slots && !found; i++) {
+		const struct function *f = &functions[i];
+		if (!f->key || !f->image || !f->kernel)
+			continue;
+		if (f->kernel == handle ||
+			(!d->cuKernelGetFunction(&function, f->kernel) && function == handle))
+			found = f->key;
+	}
+	pthread_mutex_unlock(&lock);
+	return found;
+}
+
 EXPORT int __cudaGetKernel(CUkernel *kernel, const void *function)
 {
 	RT_CALL(rt_kernel(d, function, kernel));

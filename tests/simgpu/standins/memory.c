@@ -152,6 +152,56 @@ EXPORT int cudaMemcpyPeerAsync(
 	return rt_error(error);
 }
 
+/* cudaMemcpy3DPeerParms, whose sides are pitched memory here: no entry point makes an array. */
+struct rt_side {
+	const void *array;
+	size_t x, y, z;
+	void *address;
+	size_t pitch, width, height;
+	int device;
+};
+
+struct rt_copy_3d_peer {
+	struct rt_side from, to;
+	size_t width, height, depth;
+};
+_Static_assert(offsetof(struct rt_copy_3d_peer, to) == 72 &&
+		       offsetof(struct rt_copy_3d_peer, width) == 144,
+	"cudaMemcpy3DPeerParms");
+
+EXPORT int cudaMemcpy3DPeerAsync(const struct rt_copy_3d_peer *p, CUstream stream)
+{
+	CUDA_MEMCPY3D_PEER copy = {
+		.srcXInBytes = p->from.x,
+		.srcY = p->from.y,
+		.srcZ = p->from.z,
+		.srcMemoryType = CU_MEMORYTYPE_DEVICE,
+		.srcDevice = ADDRESS(p->from.address),
+		.srcPitch = p->from.pitch,
+		.srcHeight = p->from.height,
+		.dstXInBytes = p->to.x,
+		.dstY = p->to.y,
+		.dstZ = p->to.z,
+		.dstMemoryType = CU_MEMORYTYPE_DEVICE,
+		.dstDevice = ADDRESS(p->to.address),
+		.dstPitch = p->to.pitch,
+		.dstHeight = p->to.height,
+		.WidthInBytes = p->width,
+		.Height = p->height,
+		.Depth = p->depth,
+	};
+	int error;
+	const struct driver *d = rt_bound(&error);
+
+	if (d)
+		error = rt_primary(d, p->from.device, &copy.srcContext);
+	if (!error)
+		error = rt_primary(d, p->to.device, &copy.dstContext);
+	if (!error)
+		error = d->cuMemcpy3DPeerAsync(&copy, stream);
+	return rt_error(error);
+}
+
 static void note_set(const struct driver *d, void *address, int value, size_t size, CUstream stream)
 {
 	if (d->note_set)

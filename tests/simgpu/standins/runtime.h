@@ -10,7 +10,8 @@
  * state.c     threads, primary contexts, errors      properties.c  what a device is
  * kernels.c   registered images and kernels          launch.c      launches
  * memory.c    allocations, copies and sets           streams.c     streams, events, captures,
- * graphs
+ *                                                                  graphs
+ * nodes.c     the kernel nodes of a graph
  */
 #ifndef STANDIN_RUNTIME_H
 #define STANDIN_RUNTIME_H
@@ -57,6 +58,8 @@ void rt_primaries_release(void);
  * RT_INVALID_DEVICE_FUNCTION: neither.
  */
 int rt_kernel(const struct driver *d, const void *function, CUkernel *ret_kernel);
+/* The host function whose kernel, or whose kernel's function, this handle is. NULL: none. */
+const void *rt_function_of(const struct driver *d, const void *handle);
 
 /* Runs a driver call with a bound thread; the value of the statement expression is for `return`. */
 #define RT_CALL(call) \

@@ -151,6 +151,19 @@ EXPORT int cudaDeviceEnablePeerAccess(int peer, unsigned flags)
 	return rt_error(error);
 }
 
+EXPORT int cudaDeviceDisablePeerAccess(int peer)
+{
+	CUcontext context;
+	int error;
+	const struct driver *d = rt_bound(&error);
+
+	if (d)
+		error = rt_primary(d, peer, &context);
+	if (d && !error)
+		error = d->cuCtxDisablePeerAccess(context);
+	return rt_error(error);
+}
+
 EXPORT int cudaGetLastError(void)
 {
 	int error = thread.last_error;
