@@ -8,6 +8,10 @@
 	{ \
 		"json", 0, NULL, "One JSON object instead of text for people." \
 	}
+#define DIRECTORY \
+	{ \
+		"dir", 'd', "DIR", "Where the segments lie (default: KVSHIM_DIR, else /dev/shm)." \
+	}
 
 static const struct kv_flag run_flags[] = {
 	{"engine", 'e', "ENGINE",
@@ -26,8 +30,13 @@ static const struct kv_flag explain_flags[] = {
 };
 
 static const struct kv_flag doctor_flags[] = {
+	JSON,
+	{"strict", 0, NULL, "Warnings count as failures."},
+	{"timeout", 't', "SECONDS", "How long the driver may take to answer (30)."},
+	DIRECTORY,
 	{"rules", 'r', "FILE", "Checks a rule file, or lists the kernels of an engine's library."},
-	{"with", 'w', "FILE", "With --rules ENGINE.so: the rules of this file."},
+	{"with", 'w', "FILE",
+		"With --rules ENGINE.so: the rules of this file, not the built-in ones."},
 	{0},
 };
 
@@ -46,9 +55,19 @@ const struct kv_command kv_commands[] = {
 	{"explain", "[OPTION]", 0, 1, false, false, kv_command_explain,
 		"Shows every option, or all about one: value, source, range, meaning.",
 		explain_flags, "An option is named as KVSHIM_MIN_SIZE or as min-size.", ""},
-	{"doctor", "", 0, 0, false, false, kv_command_doctor,
-		"Checks a rule file, or lists the kernels of an engine that the rules recognise.",
-		doctor_flags, "", ""},
+	{"doctor", "[COMMAND [ARGUMENT...]]", 0, UINT32_MAX, false, true, kv_command_doctor,
+		"Looks at driver, machine and a command: what works, what does not, what to do.",
+		doctor_flags,
+		"With a command: whether a preload will reach it. Nothing is started or changed. "
+		"Each\n"
+		"line is ok, warn (works, with less than could be had) or fail. The driver is "
+		"asked in\n"
+		"a process of its own.\n"
+		"With --rules FILE: nothing of this; a rule file is checked, or the kernels of an\n"
+		"engine's library are listed that the rules recognise, and those of the same "
+		"families\n"
+		"that they do not.",
+		"1 also if a line says fail (or warn, with --strict)"},
 	{"help", "[COMMAND]", 0, 1, false, false, kv_command_help_all,
 		"Shows all commands, or all about one.", help_flags, "", ""},
 	{0},
