@@ -207,7 +207,7 @@ int kv_core_check(struct kv_core *core, char *text, uint32_t size)
 	if (atomic_load(&core->hot.gate.closed) || atomic_load(&core->hot.gate.closer))
 		return fail(&check, "gate: closed at rest");
 	for (uint32_t i = 0; i < KV_GATE_SLOTS; i++) {
-		if (atomic_load(&core->hot.gate.slots[i].inside))
+		if (kv_gate_slot_inside(&core->hot.gate.slots[i]))
 			return fail(&check, "gate: somebody is inside slot %u", i);
 	}
 	return 0;

@@ -48,7 +48,7 @@ static uint64_t now_ns(void)
 static bool is_empty(const struct kv_gate *gate)
 {
 	for (uint32_t i = 0; i < KV_GATE_SLOTS; i++) {
-		if (atomic_load(&gate->slots[i].inside) != 0)
+		if (kv_gate_slot_inside(&gate->slots[i]) != 0)
 			return false;
 	}
 	return true;
@@ -57,7 +57,7 @@ static bool is_empty(const struct kv_gate *gate)
 void kv_gate_init(struct kv_gate *gate)
 {
 	for (uint32_t i = 0; i < KV_GATE_SLOTS; i++)
-		atomic_init(&gate->slots[i].inside, 0);
+		atomic_init(&gate->slots[i].word, 0);
 	atomic_init(&gate->closed, 0);
 	atomic_init(&gate->next_slot, 0);
 	atomic_init(&gate->left, 0);
@@ -69,16 +69,26 @@ uint32_t kv_gate_slot_new(struct kv_gate *gate)
 	return atomic_fetch_add_explicit(&gate->next_slot, 1, memory_order_relaxed) % KV_GATE_SLOTS;
 }
 
+uint64_t kv_gate_passes(const struct kv_gate *gate)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < KV_GATE_SLOTS; i++)
+		n += atomic_load_explicit(&gate->slots[i].word, memory_order_relaxed) >>
+		     KV_GATE_PASS_SHIFT;
+	return n;
+}
+
 void kv_gate_enter_closed(struct kv_gate *gate, uint32_t slot)
 {
-	_Atomic uint32_t *inside = &gate->slots[slot % KV_GATE_SLOTS].inside;
+	_Atomic uint64_t *word = &gate->slots[slot % KV_GATE_SLOTS].word;
 
 	do {
 		/* Step back, or the closer would wait for us while we wait for it. */
-		atomic_fetch_sub(inside, 1);
+		atomic_fetch_sub(word, 1);
 		kv_gate_leave_closed(gate);
 		futex_wait(&gate->closed, 1, NULL);
-		atomic_fetch_add(inside, 1);
+		atomic_fetch_add(word, 1);
 	} while (atomic_load(&gate->closed) != 0);
 }
 

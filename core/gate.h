@@ -18,9 +18,15 @@
 
 #define KV_GATE_SLOTS 128u
 
+/*
+ * Low 16 bits: how many threads are inside; above them: how many have passed, modulo 2^48. One
+ * word, so that counting costs a submission nothing: leaving adds one and takes one off in one add.
+ */
 struct kv_gate_slot {
-	_Alignas(64) _Atomic uint32_t inside; /* atomic: seq_cst, partner is closed in kv_gate */
+	_Alignas(64) _Atomic uint64_t word; /* atomic: seq_cst, partner is closed in kv_gate */
 };
+#define KV_GATE_PASS_SHIFT 16
+#define KV_GATE_INSIDE ((1ull << KV_GATE_PASS_SHIFT) - 1)
 
 struct kv_gate {
 	struct kv_gate_slot slots[KV_GATE_SLOTS];
@@ -46,7 +52,7 @@ void kv_gate_leave_closed(struct kv_gate *gate);
  */
 static inline void kv_gate_enter(struct kv_gate *gate, uint32_t slot)
 {
-	atomic_fetch_add(&gate->slots[slot % KV_GATE_SLOTS].inside, 1);
+	atomic_fetch_add(&gate->slots[slot % KV_GATE_SLOTS].word, 1);
 	if (__builtin_expect(atomic_load(&gate->closed) != 0, 0))
 		kv_gate_enter_closed(gate, slot);
 }
@@ -54,10 +60,27 @@ static inline void kv_gate_enter(struct kv_gate *gate, uint32_t slot)
 /* Leaves. The same pairing: either the closer sees the slot fall or this thread wakes it. */
 static inline void kv_gate_leave(struct kv_gate *gate, uint32_t slot)
 {
-	atomic_fetch_sub(&gate->slots[slot % KV_GATE_SLOTS].inside, 1);
+	atomic_fetch_add(&gate->slots[slot % KV_GATE_SLOTS].word, KV_GATE_INSIDE);
 	if (__builtin_expect(atomic_load(&gate->closed) != 0, 0))
 		kv_gate_leave_closed(gate);
 }
+
+/* The same for who was inside on an errand of our own: does not count as a pass. */
+static inline void kv_gate_leave_uncounted(struct kv_gate *gate, uint32_t slot)
+{
+	atomic_fetch_sub(&gate->slots[slot % KV_GATE_SLOTS].word, 1);
+	if (__builtin_expect(atomic_load(&gate->closed) != 0, 0))
+		kv_gate_leave_closed(gate);
+}
+
+static inline uint32_t kv_gate_slot_inside(const struct kv_gate_slot *slot)
+{
+	return (uint32_t)(atomic_load(&slot->word) & KV_GATE_INSIDE);
+}
+
+/* How often threads have entered and left, modulo 2^64: two readings that differ mean that work was
+ * submitted in between. Reads 128 cache lines: not for the launch path. */
+uint64_t kv_gate_passes(const struct kv_gate *gate);
 
 /*
  * Closes the gate and waits until nobody is inside, at most timeout_ns (measured by

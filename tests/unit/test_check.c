@@ -80,7 +80,7 @@ static void break_it(
 		atomic_fetch_add(&core->hot.n_unsettled, 1);
 		break;
 	case 17:
-		atomic_fetch_add(&core->hot.gate.slots[77].inside, 1);
+		atomic_fetch_add(&core->hot.gate.slots[77].word, 1);
 		break;
 	case 18:
 		atomic_store(&core->hot.gate.closed, 1);
