@@ -79,6 +79,28 @@ static int check_page(struct check *check, struct kv_reservation *r, uint64_t i,
 	return 0;
 }
 
+static int check_wants(struct check *check, struct kv_reservation *r)
+{
+	unsigned long long base = kv_reservation_base(r);
+	uint64_t n_wanted = 0, n_ready = 0;
+
+	if ((atomic_load(&r->managed) != 0) != (r->wants != NULL))
+		return fail(check, "0x%llx: managed, but without counts", base);
+	for (uint64_t i = 0; r->wants && i < r->n_pages; i++) {
+		n_wanted += r->wants[i] != 0;
+		n_ready += r->wants[i] != 0 && kv_page_is_ready(&r->pages[i]);
+		if (r->wants[i] && (r->pages[i].flags & KV_PAGE_DEAD))
+			return fail(check, "0x%llx page %llu: wanted and dead", base, LLX(i));
+	}
+	if (n_wanted != r->n_wanted || n_ready != r->n_wanted_ready)
+		return fail(check,
+			"0x%llx: %llu pages wanted, %llu of them mapped; counted %llu, %llu", base,
+			LLX(n_wanted), LLX(n_ready), LLX(r->n_wanted), LLX(r->n_wanted_ready));
+	if (r->wants && kv_reservation_is_static(r))
+		return fail(check, "0x%llx: managed and static", base);
+	return 0;
+}
+
 static int check_reservation(struct check *check, struct kv_reservation *r, struct sums *sums)
 {
 	unsigned long long base = kv_reservation_base(r);
@@ -105,18 +127,20 @@ static int check_reservation(struct check *check, struct kv_reservation *r, stru
 	whole = n[KV_PAGE_BACKED] + n[KV_PAGE_SPILLED] == r->n_pages;
 	if (atomic_load(&r->quiet) != (is_static && whole))
 		return fail(check, "0x%llx: whole flag is wrong", base);
-	if (r->unsettled != (is_static && !whole))
+	if (r->unsettled != kv_reservation_owes(r, is_static))
 		return fail(check, "0x%llx: unsettled flag is wrong", base);
+	if (check_wants(check, r) < 0)
+		return check->result;
 	sums->reserved += kv_reservation_reserved(r);
 	sums->n_reservations++;
 	sums->n_static += is_static;
 	return 0;
 }
 
-static int check_table(struct check *check, struct kv_core *core, uint32_t *ret_unsettled)
+static int check_table(struct check *check, struct kv_core *core)
 {
 	struct kv_table *table = &core->table;
-	uint32_t n = atomic_load(&table->n_rows), n_unsettled = 0;
+	uint32_t n = atomic_load(&table->n_rows);
 	uint64_t last_end = 0, lo = 0, hi = 0;
 
 	if (atomic_load(&table->seq) & 1)
@@ -135,18 +159,16 @@ static int check_table(struct check *check, struct kv_core *core, uint32_t *ret_
 			lo = hi ? lo : base;
 			hi = end;
 		}
-		n_unsettled += kv_reservation_is_static(r) && !atomic_load(&r->quiet);
 		last_end = end;
 	}
 	if (atomic_load(&core->hot.lo) != lo || atomic_load(&core->hot.hi) != hi)
 		return fail(check, "table: bounds are wrong");
 	if (atomic_load(&core->hot.n_live) != n)
 		return fail(check, "%u reservations, %u rows", atomic_load(&core->hot.n_live), n);
-	*ret_unsettled = n_unsettled;
 	return 0;
 }
 
-static int check_space(struct check *check, struct kv_space *space)
+static int check_space(struct check *check, struct kv_space *space, uint32_t *n_unsettled)
 {
 	struct kv_core *core = space->core;
 	struct kv_reservation *r;
@@ -158,6 +180,7 @@ static int check_space(struct check *check, struct kv_space *space)
 			continue;
 		kv_lock_take(&r->lock);
 		check_reservation(check, r, &sums);
+		*n_unsettled += r->unsettled;
 		kv_lock_drop(&r->lock);
 		if (check->result < 0)
 			return check->result;
@@ -195,15 +218,15 @@ int kv_core_check(struct kv_core *core, char *text, uint32_t size)
 
 	if (size)
 		text[0] = '\0';
-	if (check_table(&check, core, &n_unsettled) < 0)
+	if (check_table(&check, core) < 0)
 		return check.result;
+	for (space = kv_space_first(core); space; space = space->next) {
+		if (check_space(&check, space, &n_unsettled) < 0)
+			return check.result;
+	}
 	if (atomic_load(&core->hot.n_unsettled) != n_unsettled)
 		return fail(&check, "%u reservations to settle, counted %u", n_unsettled,
 			atomic_load(&core->hot.n_unsettled));
-	for (space = kv_space_first(core); space; space = space->next) {
-		if (check_space(&check, space) < 0)
-			return check.result;
-	}
 	if (atomic_load(&core->hot.gate.closed) || atomic_load(&core->hot.gate.closer))
 		return fail(&check, "gate: closed at rest");
 	for (uint32_t i = 0; i < KV_GATE_SLOTS; i++) {

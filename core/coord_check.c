@@ -71,7 +71,7 @@ static int check_row(const struct kv_reservation_stats *row)
 		return -EPROTO;
 	if (row->reserved == 0 || row->requested > row->reserved ||
 		row->base + row->reserved < row->base || row->page_size == 0 ||
-		row->static_reason > KV_STATIC_ARRAY ||
+		row->static_reason > KV_STATIC_HINTS ||
 		pages > row->reserved / row->page_size + 1 ||
 		memchr(row->static_by, 0, sizeof(row->static_by)) == NULL ||
 		memchr(row->tag, 0, sizeof(row->tag)) == NULL)

@@ -221,13 +221,16 @@ int kv_settle_all(struct kv_core *core)
 	int error = 0;
 
 	while (error == 0 && (r = kv_table_next(&core->table, base, &base))) {
-		if (!kv_reservation_is_static(r) || kv_reservation_is_whole(r))
+		if (kv_reservation_is_static(r)
+				? kv_reservation_is_whole(r)
+				: !atomic_load_explicit(&r->managed, memory_order_acquire))
 			continue;
 		kv_reservation_lock(r);
 		if (r->unsettled) {
 			struct kv_space *space = kv_reservation_space_of(r);
 
-			error = kv_back_whole(r);
+			error = kv_reservation_is_static(r) ? kv_back_whole(r)
+							    : kv_settle_wanted(r);
 			kv_back_count(space);
 			kv_reservation_unlock(r);
 			kv_space_publish(space);

@@ -244,6 +244,8 @@ static inline int kv_settle(struct kv_core *core);
  * quiescing), -ENOMEM (no host memory), or another error of gpu_ops.
  */
 int kv_evict(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes);
+/* [outside] The same for all of one reservation. A pinned one stays as it is: 0 bytes. */
+int kv_evict_one(struct kv_reservation *r, uint64_t *ret_bytes);
 /* The same for all spaces and all bytes. Goes on after an error; returns the first one. */
 int kv_evict_all(struct kv_core *core);
 

@@ -319,6 +319,22 @@ int kv_evict(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes)
 	return sweep_end(&sweep, start, ret_bytes);
 }
 
+int kv_evict_one(struct kv_reservation *r, uint64_t *ret_bytes)
+{
+	struct sweep sweep = {.space = kv_reservation_space_of(r), .wanted = UINT64_MAX};
+	uint64_t start;
+	int error;
+
+	error = begin(&sweep, &start);
+	if (error < 0)
+		return error;
+	sweep.forgotten = true;
+	sweep_reservation(&sweep, r);
+	sweep.forgotten = false;
+	sweep_reservation(&sweep, r);
+	return sweep_end(&sweep, start, ret_bytes);
+}
+
 int kv_evict_all(struct kv_core *core)
 {
 	struct kv_space *space;

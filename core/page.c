@@ -58,7 +58,11 @@ void kv_page_set(struct kv_reservation *r, uint64_t page, enum kv_page_state to)
 		kv_count(bytes, r->page_size);
 	r->n_in_state[p->state]--;
 	r->n_in_state[to]++;
+	if (r->wants && r->wants[page])
+		r->n_wanted_ready -= kv_page_is_ready(p);
 	p->state = to;
+	if (r->wants && r->wants[page])
+		r->n_wanted_ready += kv_page_is_ready(p);
 	/* On the way (BUSY) they are kept: a move that fails has changed nothing. */
 	if (to == KV_PAGE_EMPTY || to == KV_PAGE_EVICTED)
 		p->flags &= ~KV_PAGE_GUESSES;

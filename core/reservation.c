@@ -258,6 +258,7 @@ int kv_reservation_destroy(struct kv_reservation *r, int ops_work)
 		kv_gpu_batch_end(space);
 	}
 	forget_pages(r);
+	kv_manage_forget(r);
 	if (r->unsettled)
 		atomic_fetch_sub_explicit(&core->hot.n_unsettled, 1, memory_order_relaxed);
 	r->unsettled = false;
@@ -323,7 +324,7 @@ void kv_reservation_unlock(struct kv_reservation *r)
 	bool live = kv_reservation_is_live(r);
 	bool whole = r->n_in_state[KV_PAGE_BACKED] + r->n_in_state[KV_PAGE_SPILLED] == r->n_pages;
 	bool is_static = kv_reservation_is_static(r);
-	bool quiet = live && is_static && whole, unsettled = live && is_static && !whole;
+	bool quiet = live && is_static && whole, unsettled = kv_reservation_owes(r, is_static);
 	bool refresh = quiet != atomic_load_explicit(&r->quiet, memory_order_acquire);
 	bool publish = live && r->changed;
 

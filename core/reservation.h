@@ -71,6 +71,20 @@ struct kv_reservation {
 	char static_by[KV_STATS_NAME_MAX];
 	char tag[32];
 
+	/* ---- want.h ---- */
+	/* atomic: release under lock, acquire; 0: not managed. What follows is meant while it is */
+	_Atomic uint64_t managed;
+	_Atomic uint64_t hinted_ns;     /* atomic: relaxed; time of the last hint */
+	_Atomic uint32_t hidden_reason; /* atomic: relaxed, written under lock; why it would be
+					 * static if it were not managed */
+	_Atomic bool paused;            /* atomic: relaxed, written under lock */
+	uint64_t watchdog_ns;           /* constant while it is managed */
+	uint32_t *wants;         /* guarded by lock; live things per page; NULL: not managed */
+	uint64_t n_wanted;       /* guarded by lock; pages with a count */
+	uint64_t n_wanted_ready; /* guarded by lock; those of them that are mapped */
+	uint32_t n_managers;     /* guarded by lock */
+	char hidden_by[KV_STATS_NAME_MAX]; /* guarded by lock */
+
 	uint32_t published; /* guarded by the space's stats_lock; version that the sink knows */
 };
 
@@ -88,6 +102,28 @@ static inline bool kv_reservation_is_live(const struct kv_reservation *r)
 {
 	return atomic_load_explicit(&r->base, memory_order_relaxed) != 0;
 }
+
+/* [lock] True if something has to be mapped again before the next submission. */
+static inline bool kv_reservation_owes(const struct kv_reservation *r, bool is_static)
+{
+	if (!kv_reservation_is_live(r) || atomic_load_explicit(&r->paused, memory_order_relaxed))
+		return false;
+	if (is_static)
+		return r->n_in_state[KV_PAGE_BACKED] + r->n_in_state[KV_PAGE_SPILLED] < r->n_pages;
+	return r->wants && r->n_wanted_ready < r->n_wanted;
+}
+
+/* [lock] Backs what is wanted and not mapped (want.c). As kv_back(). */
+int kv_settle_wanted(struct kv_reservation *r);
+/* [lock] r is about to go: nobody manages it any more (want.c). */
+void kv_manage_forget(struct kv_reservation *r);
+/*
+ * r would leak: true if it is managed, so that it need not. The reason is remembered. False also
+ * when the watchdog has just ended that (want.c).
+ */
+bool kv_manage_hides(struct kv_reservation *r, enum kv_static_reason reason, const char *by);
+/* Submissions bring r back again (want.c). One relaxed load if it is not paused. */
+void kv_unpause(struct kv_reservation *r);
 
 void kv_reservation_lock(struct kv_reservation *r);
 /*

@@ -23,6 +23,8 @@ struct kv_core {
 	struct kv_reservation *recycled;   /* guarded by table.lock */
 	struct kv_reservation *objects;    /* guarded by table.lock; all that were ever made */
 	_Atomic(struct kv_space *) spaces; /* atomic: release when one is added, acquire to walk */
+	_Atomic uint64_t manage_ids;       /* atomic: relaxed; the last one given (want.h) */
+	_Atomic uint32_t n_managed; /* atomic: relaxed; who has managed something knows of it */
 };
 
 struct kv_space {
@@ -92,6 +94,12 @@ static inline struct kv_space *kv_space_first(struct kv_core *core)
 static inline void kv_count(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* Counts one and returns the new value. */
+static inline uint64_t kv_count_next(_Atomic uint64_t *counter)
+{
+	return atomic_fetch_add_explicit(counter, 1, memory_order_relaxed) + 1;
 }
 
 static inline uint64_t kv_counted(const _Atomic uint64_t *counter)

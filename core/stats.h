@@ -33,6 +33,7 @@ enum kv_static_reason {
 	KV_STATIC_GRAPH = 5,       /* part of a graph whose nodes cannot be read at launch */
 	KV_STATIC_OPTION = 6,      /* asked for by an option or a tag */
 	KV_STATIC_ARRAY = 7, /* bound to a texture, an array or another object of the driver */
+	KV_STATIC_HINTS = 8, /* managed by hints that stopped while work went on */
 };
 
 #define KV_STATS_CELLS 64u   /* of a reservation's page map */

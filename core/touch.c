@@ -43,6 +43,7 @@ int kv_touch(struct kv_reservation *r, uint64_t offset, uint64_t length)
 		kv_reservation_unlock(r);
 		return 0;
 	}
+	atomic_store_explicit(&r->paused, false, memory_order_relaxed);
 	first = offset / r->page_size;
 	end = (offset + length - 1) / r->page_size + 1;
 	/* A static one has to be whole for this submission anyway: all at once is cheaper. */
@@ -177,7 +178,11 @@ void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char 
 	char text[KV_STATS_NAME_MAX];
 	kv_gpu_addr base;
 
+	kv_unpause(r);
 	if (reason == KV_STATIC_NO || (kv_reservation_is_static(r) && reason != KV_STATIC_EXPORT))
+		return;
+	if (atomic_load_explicit(&r->managed, memory_order_acquire) &&
+		kv_manage_hides(r, reason, by))
 		return;
 	kv_reservation_lock(r);
 	if (kv_reservation_is_live(r) && reason == KV_STATIC_EXPORT)
@@ -227,6 +232,7 @@ int kv_touch_transient(struct kv_reservation *r, uint64_t offset, uint64_t lengt
 	kv_reservation_lock(r);
 	if (!kv_reservation_is_live(r))
 		goto out;
+	atomic_store_explicit(&r->paused, false, memory_order_relaxed);
 	if (kv_reservation_is_static(r)) {
 		error = kv_back_whole(r);
 		goto out;
@@ -234,7 +240,7 @@ int kv_touch_transient(struct kv_reservation *r, uint64_t offset, uint64_t lengt
 	first = offset / r->page_size;
 	end = (offset + length - 1) / r->page_size + 1;
 	for (uint64_t i = first; i < end; i++)
-		guess_transient(&r->pages[i], assume_dead);
+		guess_transient(&r->pages[i], assume_dead && !(r->wants && r->wants[i]));
 	error = kv_back(r, first, end);
 	for (uint64_t i = first; error < 0 && i < end; i++) {
 		if (!kv_page_is_ready(&r->pages[i]))

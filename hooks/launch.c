@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "core/want.h"
 #include "hooks/call.h"
 #include "hooks/recognise.h"
 #include "hooks/track.h"
@@ -29,6 +30,7 @@ void kv_graph_launching(const char *by)
 {
 	if (atomic_load_explicit(&graphs_read_host, memory_order_relaxed))
 		kv_leak_all(kv_hooks.core, KV_STATIC_HOST_MEMORY, by);
+	kv_manage_work(kv_hooks.core, by);
 }
 
 /* A word that may be an address. 0 or a negative errno. */

@@ -25,6 +25,7 @@ const char *kv_stat_reason(uint32_t reason)
 		[KV_STATIC_GRAPH] = "graph",
 		[KV_STATIC_OPTION] = "option",
 		[KV_STATIC_ARRAY] = "array",
+		[KV_STATIC_HINTS] = "hints",
 	};
 
 	return reason < sizeof(words) / sizeof(words[0]) ? words[reason] : "unknown";
