@@ -331,6 +331,22 @@ CUresult sim_cuGraphAddBatchMemOpNode(CUgraphNode *ret, CUgraph graph, const CUg
 
 /* ---- changing ---- */
 
+/*
+ * What cuGraphKernelNodeGetParams has given out stays valid while the node has the same kernel:
+ * builds of ggml from 2024 ask once, and set from that array before each launch.
+ */
+static void keep_storage(struct sim_launch *now, struct sim_launch *old)
+{
+	if (!old->pointers || now->kernel != old->kernel)
+		return;
+	uint8_t *fresh = now->params;
+	memcpy(old->params, fresh, now->kernel->params_size);
+	now->params = old->params;
+	now->pointers = old->pointers;
+	old->params = fresh;
+	old->pointers = NULL;
+}
+
 static CUresult change(CUgraphNode handle, CUresult made, struct sim_work *work)
 {
 	struct sim_node *node = sim_node_of(handle);
@@ -342,6 +358,8 @@ static CUresult change(CUgraphNode handle, CUresult made, struct sim_work *work)
 	if (ok) {
 		pthread_mutex_lock(&sim_lock);
 		old = node->work;
+		if (work->type == SIM_WORK_KERNEL)
+			keep_storage(&work->launch, &old.launch);
 		node->work = *work;
 		pthread_mutex_unlock(&sim_lock);
 	}

@@ -11,11 +11,10 @@
 /* Pointers into the node's own block, as the driver gives them. */
 static void **param_pointers(struct sim_launch *l)
 {
-	if (!l->pointers) {
+	if (!l->pointers)
 		l->pointers = calloc(l->kernel->n_params + 1, sizeof(*l->pointers));
-		for (uint32_t i = 0; l->pointers && i < l->kernel->n_params; i++)
-			l->pointers[i] = l->params + l->kernel->params[i].offset;
-	}
+	for (uint32_t i = 0; l->pointers && i < l->kernel->n_params; i++)
+		l->pointers[i] = l->params + l->kernel->params[i].offset;
 	return l->pointers;
 }
 
