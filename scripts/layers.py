@@ -15,6 +15,7 @@ INCLUDES = [
     # a command's reader of files: no driver behind any of these
     ("shim/doctor_rules.c", ["shim/", "core/", "hooks/cubin.h", "hooks/fatbin.h", "hooks/ptx.h", "hooks/rules/"]),
     ("shim/stat", ["stat/", "core/coord_shm.h", "core/stats.h", "shim/config.h"]),
+    ("shim/command", ["shim/", "stat/reader.h", "stat/format.h", "core/"]),
     ("core", ["core/"]),
     ("hooks/rules", ["hooks/rules/"]),
     ("hooks", ["hooks/", "core/"]),

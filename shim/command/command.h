@@ -84,6 +84,13 @@ int kv_command_fail(const struct kv_call *call, int status, const char *format, 
 int kv_command_run(const struct kv_call *call); /* returns on failure only: 126, 127 as env(1) */
 int kv_command_explain(const struct kv_call *call);
 int kv_command_doctor(const struct kv_call *call);
+int kv_command_ps(const struct kv_call *call);
+int kv_command_limit(const struct kv_call *call);
+int kv_command_evict(const struct kv_call *call);
+int kv_command_restore(const struct kv_call *call);
+int kv_command_pause(const struct kv_call *call);
+int kv_command_resume(const struct kv_call *call);
+int kv_command_check(const struct kv_call *call);
 int kv_command_help_all(const struct kv_call *call);
 
 /* doctor_rules.c, built with hooks: checks a rule file or lists an engine's kernels; a status. */

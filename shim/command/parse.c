@@ -163,7 +163,8 @@ bool kv_command_parse(const struct kv_command *command, int argc, char **argv,
 	ret_call->n_operands = (uint32_t)(argc - optind);
 	if (ret_call->n_operands < command->min_operands) {
 		*ret_status = kv_command_fail(ret_call, KV_EXIT_ARGUMENTS,
-			"no %s given; try `kvshim %s --help`",
+			"no %.*s given; try `kvshim %s --help`",
+			command->takes_command ? 7 : (int)strcspn(command->operands, " ."),
 			command->takes_command ? "command" : command->operands, command->name);
 		return false;
 	}

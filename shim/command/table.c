@@ -40,6 +40,60 @@ static const struct kv_flag doctor_flags[] = {
 	{0},
 };
 
+#define GPU \
+	{ \
+		"gpu", 'g', "UUID", "Only on the GPU whose UUID begins so." \
+	}
+#define WAIT \
+	{ \
+		"wait", 'w', "SECONDS", "How long to wait for the answer (10); 0: not at all." \
+	}
+#define ALL \
+	{ \
+		"all", 'a', NULL, "Every process of this directory." \
+	}
+
+static const struct kv_flag ps_flags[] = {
+	JSON,
+	DIRECTORY,
+	{0},
+};
+
+static const struct kv_flag limit_flags[] = {
+	{"min", 0, "SIZE", "Device memory that others cannot ask back while it works; none."},
+	{"max", 0, "SIZE", "Device memory that its reservations never exceed; none."},
+	{"host-budget", 0, "SIZE", "Host memory that may stand in for device memory; none."},
+	{"weight", 0, "N", "Its part when memory is short, 100 if unset; 1 to 100000."},
+	{"idle", 0, "TIME", "Without work for so long it counts as idle, as 500ms or 30s; never."},
+	JSON,
+	GPU,
+	DIRECTORY,
+	{0},
+};
+
+static const struct kv_flag move_flags[] = {
+	ALL,
+	{"bytes", 'b', "SIZE", "At most so much; all."},
+	WAIT,
+	JSON,
+	GPU,
+	DIRECTORY,
+	{0},
+};
+
+static const struct kv_flag tag_flags[] = {
+	WAIT,
+	JSON,
+	GPU,
+	DIRECTORY,
+	{0},
+};
+
+static const struct kv_flag check_flags[] = {
+	JSON,
+	{0},
+};
+
 static const struct kv_flag help_flags[] = {
 	{"json", 0, NULL, "All commands, flags and options as one JSON object."},
 	{0},
@@ -68,6 +122,31 @@ const struct kv_command kv_commands[] = {
 		"families\n"
 		"that they do not.",
 		"1 also if a line says fail (or warn, with --strict)"},
+	{"ps", "", 0, 0, false, false, kv_command_ps,
+		"Lists the processes that run under kvshim, one line per GPU.", ps_flags,
+		"kvshim-stat tells more, and keeps telling.", "1 also if a segment cannot be read"},
+	{"limit", "PID", 1, 1, false, false, kv_command_limit,
+		"Shows what a process may hold, or changes it while it runs.", limit_flags,
+		"Only what is given is changed. It holds until the process ends; for the next one "
+		"there\n"
+		"are options (`kvshim explain`).",
+		""},
+	{"evict", "[PID...]", 0, UINT32_MAX, false, false, kv_command_evict,
+		"Moves the content of processes' reservations to host memory now.", move_flags,
+		"Nothing is lost: what work reaches is brought back first.", ""},
+	{"restore", "[PID...]", 0, UINT32_MAX, false, false, kv_command_restore,
+		"Moves back what was moved to host memory, before work asks for it.", move_flags,
+		"", ""},
+	{"pause", "TAG [PID...]", 1, UINT32_MAX, false, false, kv_command_pause,
+		"Moves reservations with a tag to host memory and keeps them there.", tag_flags,
+		"Tags are given by programs that use kvshim.h. Without a PID: in every process.",
+		""},
+	{"resume", "TAG [PID...]", 1, UINT32_MAX, false, false, kv_command_resume,
+		"Ends what pause began.", tag_flags, "", ""},
+	{"check", "SEGMENT...", 1, UINT32_MAX, false, false, kv_command_check,
+		"Is a shared segment sound? Reads only.", check_flags,
+		"Segments are the files kvshim-* of KVSHIM_DIR, else of /dev/shm.",
+		"1 also if one is damaged or of another version"},
 	{"help", "[COMMAND]", 0, 1, false, false, kv_command_help_all,
 		"Shows all commands, or all about one.", help_flags, "", ""},
 	{0},
