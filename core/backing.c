@@ -28,9 +28,10 @@ void kv_back_count(struct kv_space *space)
 
 /*
  * A handle for one page. ret_where: 0 or KV_PAGE_HOST. Spares come first, so that there is nothing
- * to trim when the device is full; what is left then is the host budget.
+ * to trim when the device is full; what is left then is the host budget, if may_spill.
  */
-static int page_memory(struct kv_space *space, kv_gpu_handle *ret_handle, uint8_t *ret_where)
+static int page_memory(
+	struct kv_space *space, bool may_spill, kv_gpu_handle *ret_handle, uint8_t *ret_where)
 {
 	kv_gpu_handle handle = kv_spare_pop(space);
 	int error;
@@ -41,7 +42,7 @@ static int page_memory(struct kv_space *space, kv_gpu_handle *ret_handle, uint8_
 		return 0;
 	}
 	error = kv_gpu_handle_create(space, space->page_size, KV_GPU_DEVICE, ret_handle);
-	if (error != -ENOMEM)
+	if (error != -ENOMEM || !may_spill)
 		return error;
 	if (!kv_budget_take(space, space->page_size))
 		return -ENOMEM;
@@ -122,7 +123,7 @@ static int fill(struct kv_reservation *r, uint64_t first, uint64_t end, bool *re
 }
 
 /* Maps and starts to fill one run. On failure the run is as it was. */
-static int back_run(struct kv_reservation *r, uint64_t first, uint64_t end)
+static int back_run(struct kv_reservation *r, uint64_t first, uint64_t end, bool may_spill)
 {
 	struct kv_space *space = kv_reservation_space_of(r);
 	bool queued = false;
@@ -136,7 +137,7 @@ static int back_run(struct kv_reservation *r, uint64_t first, uint64_t end)
 		kv_page_set(r, i, KV_PAGE_BUSY);
 		if (kv_page_has_memory(&r->pages[i]))
 			continue;
-		error = page_memory(space, &handle, &where);
+		error = page_memory(space, may_spill, &handle, &where);
 		if (error < 0)
 			goto fail;
 		error = kv_gpu_map(space, kv_page_addr(r, i), r->page_size, handle);
@@ -184,7 +185,8 @@ static void commit(struct kv_reservation *r, uint64_t first, uint64_t end)
 	}
 }
 
-int kv_back(struct kv_reservation *r, uint64_t first, uint64_t end)
+/* With what is to be had now. */
+static int back_now(struct kv_reservation *r, uint64_t first, uint64_t end, bool may_spill)
 {
 	struct kv_space *space = kv_reservation_space_of(r);
 	uint64_t a = first, b;
@@ -200,7 +202,7 @@ int kv_back(struct kv_reservation *r, uint64_t first, uint64_t end)
 			break;
 		for (b = a + 1; b < end && needs_memory(&r->pages[b]); b++)
 			;
-		error = back_run(r, a, b);
+		error = back_run(r, a, b, may_spill);
 		if (error == 0)
 			queued = true;
 		a = b;
@@ -213,6 +215,41 @@ int kv_back(struct kv_reservation *r, uint64_t first, uint64_t end)
 		return flush_error;
 	}
 	commit(r, first, end);
+	return error;
+}
+
+static uint64_t bytes_missing(const struct kv_reservation *r, uint64_t first, uint64_t end)
+{
+	uint64_t n = 0;
+
+	for (uint64_t i = first; i < end; i++)
+		n += needs_memory(&r->pages[i]);
+	return n * r->page_size;
+}
+
+/*
+ * Others are asked before anything is spilled. What is backed so far stays; the mutex is let go of
+ * while waiting, which only lets other submissions back more: the caller is inside the gate, so
+ * nothing is taken away or freed meanwhile.
+ */
+int kv_back(struct kv_reservation *r, uint64_t first, uint64_t end)
+{
+	struct kv_space *space = kv_reservation_space_of(r);
+	uint64_t start_ns, missing;
+	bool last = !space->sink.ledger.ops;
+	int error = back_now(r, first, end, last);
+
+	if (error != -ENOMEM || last)
+		return error;
+	start_ns = kv_gpu_now(space);
+	do {
+		missing = bytes_missing(r, first, end);
+		kv_reservation_unlock(r);
+		last = kv_ledger_wait(space, missing, start_ns) < 0;
+		kv_reservation_lock(r);
+		r->changed = true; /* for the caller, who looks whether this was a slow one */
+		error = back_now(r, first, end, last);
+	} while (error == -ENOMEM && !last);
 	return error;
 }
 
@@ -260,7 +297,7 @@ static int back_big(struct kv_reservation *r)
 	r->n_with_memory = 0;
 	r->big = 0;
 release:
-	kv_gpu_handle_release(space, handle);
+	kv_gpu_device_release(space, handle, size);
 	return error;
 }
 

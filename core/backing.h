@@ -10,7 +10,8 @@
 
 /*
  * Makes the pages [first, end) readable: EMPTY ones zeroed, EVICTED ones restored. Errors as
- * kv_touch(): complete runs before the failure stay backed, the rest is as it was.
+ * kv_touch(): complete runs before the failure stay backed, the rest is as it was. If others share
+ * the device and it is full, the mutex is let go of while they are asked, and taken again.
  */
 int kv_back(struct kv_reservation *r, uint64_t first, uint64_t end);
 /* The same for all pages, with one handle if r is static and nothing of it is mapped. */

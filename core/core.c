@@ -162,6 +162,8 @@ void kv_space_drop(struct kv_space *space, int ops_work)
 		kv_host_collect(space);
 	}
 	kv_store_forget(space);
+	if (space->sink.ledger.ops)
+		space->sink.ledger.ops->forget(space->sink.ledger.ctx);
 	kv_quiesce_end(space, start);
 	kv_space_publish(space);
 }

@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "core/gpu_ops.h"
+#include "core/ledger.h"
 #include "core/stats.h"
 
 struct kv_core;
@@ -38,6 +39,7 @@ struct kv_stats_sink {
 	void (*process)(void *ctx, const struct kv_process_stats *stats);
 	/* row: 0-based, stable for the life of the reservation; base 0 frees the row */
 	void (*reservation)(void *ctx, uint32_t row, const struct kv_reservation_stats *stats);
+	struct kv_ledger ledger; /* of those who share the device; may be empty */
 };
 
 struct kv_core_config {

@@ -150,7 +150,7 @@ static void take_away(struct sweep *sweep, struct kv_reservation *r, uint64_t fi
 			}
 		}
 		if (error == 0 && r->big) {
-			kv_gpu_handle_release(space, r->big);
+			kv_gpu_device_release(space, r->big, r->n_pages * r->page_size);
 			r->big = 0;
 			r->n_with_memory = 0;
 		}

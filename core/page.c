@@ -97,7 +97,7 @@ int kv_page_detach(struct kv_reservation *r, uint64_t page, bool keep)
 	} else if (keep) {
 		error = kv_spare_push(space, handle);
 	} else {
-		error = kv_gpu_handle_release(space, handle);
+		error = kv_gpu_device_release(space, handle, r->page_size);
 	}
 	kv_space_changed(space);
 	return error;

@@ -7,6 +7,10 @@
  *   there    = free memory of the device + spare handles + host budget left + overcommit
  *
  * Pages that are EVICTED count as promised: they come back to the device. All sums saturate.
+ *
+ * Where others share the device, the ledger decides, by the same rule over all of them:
+ *
+ *   sum of reserved + native + outside <= device + sum of host budgets + overcommit
  */
 #include <errno.h>
 
@@ -41,6 +45,7 @@ uint64_t kv_space_unbacked(const struct kv_space *space)
 static int decide(struct kv_space *space, uint64_t extra, uint64_t native, uint64_t *ret_free)
 {
 	const struct kv_core_config *config = &space->core->config;
+	const struct kv_ledger *ledger = &space->sink.ledger;
 
 	for (int i = 0;; i++) {
 		uint64_t generation = atomic_load(&space->generation);
@@ -49,6 +54,17 @@ static int decide(struct kv_space *space, uint64_t extra, uint64_t native, uint6
 
 		if (error < 0)
 			return error;
+		if (ledger->ops) {
+			ledger->ops->seen(ledger->ctx, free_bytes, total);
+			error = ledger->ops->promise(ledger->ctx, extra, native);
+			if (error == 0) {
+				kv_count(&space->reserved, extra);
+				*ret_free = free_bytes;
+			}
+			/* In doubt this process decides by what it knows, as if it were alone. */
+			if (error != -EAGAIN)
+				return error;
+		}
 		there = kv_add_sat(free_bytes, kv_spare_bytes(space));
 		if (native > there)
 			return -ENOMEM;
@@ -88,8 +104,41 @@ int kv_promise_take(struct kv_space *space, uint64_t size)
 
 void kv_promise_give(struct kv_space *space, uint64_t size)
 {
+	const struct kv_ledger *ledger = &space->sink.ledger;
+
 	kv_count(&space->reserved, -size);
+	if (ledger->ops)
+		ledger->ops->unpromise(ledger->ctx, size);
 	kv_space_changed(space);
+}
+
+/* Bucket of a histogram of nanoseconds. */
+static unsigned bucket_of(uint64_t ns)
+{
+	unsigned bucket = 0;
+
+	while (ns >>= 1)
+		bucket++;
+	return bucket < KV_STATS_BUCKETS ? bucket : KV_STATS_BUCKETS - 1;
+}
+
+int kv_ledger_wait(struct kv_space *space, uint64_t bytes, uint64_t start_ns)
+{
+	const struct kv_ledger *ledger = &space->sink.ledger;
+	uint64_t free_bytes, total, before = kv_gpu_now(space), waited;
+	int error;
+
+	kv_rank_assert_none();
+	if (kv_gpu_memory_info(space, &free_bytes, &total) == 0)
+		ledger->ops->seen(ledger->ctx, free_bytes, total);
+	error = ledger->ops->wait(ledger->ctx, bytes, start_ns);
+	waited = kv_sub_sat(kv_gpu_now(space), before);
+	kv_count(&space->waits, 1);
+	kv_count(&space->wait_timeouts, error < 0);
+	kv_count(&space->wait_ns, waited);
+	kv_count_max(&space->wait_ns_max, waited);
+	atomic_fetch_add_explicit(&space->wait_hist[bucket_of(waited)], 1, memory_order_relaxed);
+	return error;
 }
 
 int kv_space_admit_native(struct kv_space *space, uint64_t size)

@@ -196,7 +196,7 @@ static int release_pages(struct kv_reservation *r, bool *ret_clean)
 		if (error < 0)
 			*ret_clean = false;
 		else
-			error = kv_gpu_handle_release(space, r->big);
+			error = kv_gpu_device_release(space, r->big, r->n_pages * r->page_size);
 		return error;
 	}
 	for (a = 0; a < r->n_pages; a = b) {

@@ -8,6 +8,7 @@
 #ifndef KV_CORE_SPACE_H
 #define KV_CORE_SPACE_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -77,6 +78,12 @@ struct kv_space {
 	_Atomic uint64_t pages_spilled;
 	_Atomic uint64_t refused;
 	_Atomic uint64_t passed;
+	_Atomic uint64_t denied;
+	_Atomic uint64_t waits;
+	_Atomic uint64_t wait_timeouts;
+	_Atomic uint64_t wait_ns;
+	_Atomic uint64_t wait_ns_max;
+	_Atomic uint32_t wait_hist[KV_STATS_BUCKETS];
 	_Atomic uint64_t last_submission_ns;
 	_Atomic uint64_t native;
 	_Atomic uint64_t native_peak;
@@ -151,6 +158,13 @@ void kv_promise_give(struct kv_space *space, uint64_t size);
 bool kv_budget_take(struct kv_space *space, uint64_t size);
 void kv_budget_give(struct kv_space *space, uint64_t size);
 
+/*
+ * Device memory is short by bytes: tells the ledger what the driver says, lets it ask others, and
+ * waits for as long as it allows, from start_ns on. No lock is held. 0: try again. -ENOMEM: do
+ * without.
+ */
+int kv_ledger_wait(struct kv_space *space, uint64_t bytes, uint64_t start_ns);
+
 /* ---- quiesce.c ---- */
 
 /*
@@ -222,17 +236,41 @@ static inline int kv_gpu_range_free(struct kv_space *space, kv_gpu_addr addr, ui
 	return space->ops->range_free(space->gpu, addr, size);
 }
 
+/* Device memory is charged before it is created. -ENOMEM: the driver or the ledger has none. */
 static inline int kv_gpu_handle_create(struct kv_space *space, uint64_t size,
 	enum kv_gpu_location where, kv_gpu_handle *ret_handle)
 {
+	const struct kv_ledger *ledger = &space->sink.ledger;
+	bool charged = ledger->ops && where == KV_GPU_DEVICE;
+	int error;
+
+	if (charged && ledger->ops->charge(ledger->ctx, size) < 0) {
+		kv_count(&space->denied, 1);
+		return -ENOMEM;
+	}
 	kv_gpu_count(space);
-	return space->ops->handle_create(space->gpu, size, where, ret_handle);
+	error = space->ops->handle_create(space->gpu, size, where, ret_handle);
+	if (error < 0 && charged)
+		ledger->ops->uncharge(ledger->ctx, size);
+	return error;
 }
 
 static inline int kv_gpu_handle_release(struct kv_space *space, kv_gpu_handle handle)
 {
 	kv_gpu_count(space);
 	return space->ops->handle_release(space->gpu, handle);
+}
+
+/* A handle of device memory of so many bytes, which were charged. */
+static inline int kv_gpu_device_release(struct kv_space *space, kv_gpu_handle handle, uint64_t size)
+{
+	const struct kv_ledger *ledger = &space->sink.ledger;
+	int error = kv_gpu_handle_release(space, handle);
+
+	/* On an error the driver keeps the memory: it stays charged */
+	if (error == 0 && ledger->ops)
+		ledger->ops->uncharge(ledger->ctx, size);
+	return error;
 }
 
 static inline int kv_gpu_map(

@@ -40,8 +40,16 @@ void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_s
 		.refused = kv_counted(&s->refused),
 		.passed = kv_counted(&s->passed),
 		.last_submission_ns = kv_counted(&s->last_submission_ns),
+		.host_taken = kv_counted(&s->host_taken),
+		.denied = kv_counted(&s->denied),
+		.waits = kv_counted(&s->waits),
+		.wait_timeouts = kv_counted(&s->wait_timeouts),
+		.wait_ns = kv_counted(&s->wait_ns),
+		.wait_ns_max = kv_counted(&s->wait_ns_max),
 	};
 
+	for (unsigned i = 0; i < KV_STATS_BUCKETS; i++)
+		stats.wait_hist[i] = atomic_load_explicit(&s->wait_hist[i], memory_order_relaxed);
 	kv_count_max(&s->backed_peak, stats.backed);
 	stats.backed_peak = kv_counted(&s->backed_peak);
 	*ret_stats = stats;

@@ -82,7 +82,7 @@ int kv_spare_push(struct kv_space *space, kv_gpu_handle handle)
 		kept = true;
 	}
 	kv_lock_drop(&store->lock);
-	return kept ? 0 : kv_gpu_handle_release(space, handle);
+	return kept ? 0 : kv_gpu_device_release(space, handle, space->page_size);
 }
 
 uint64_t kv_spare_bytes(struct kv_space *space)
@@ -101,7 +101,7 @@ uint64_t kv_space_trim(struct kv_space *space, uint64_t bytes)
 	kv_gpu_handle handle;
 
 	while (freed < bytes && (handle = kv_spare_pop(space))) {
-		if (kv_gpu_handle_release(space, handle) == 0)
+		if (kv_gpu_device_release(space, handle, space->page_size) == 0)
 			freed = kv_add_sat(freed, space->page_size);
 		kv_space_changed(space);
 	}

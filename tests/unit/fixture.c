@@ -34,7 +34,8 @@ void fixture_open(struct fixture *f, struct fixture_options options)
 		.host_budget = options.host_pages * page,
 		.overcommit_bytes = options.overcommit_pages * page,
 	};
-	struct kv_stats_sink sink = {.ctx = f, .process = on_process, .reservation = on_row};
+	struct kv_stats_sink sink = {
+		.ctx = f, .process = on_process, .reservation = on_row, .ledger = options.ledger};
 
 	memset(f, 0, sizeof(*f));
 	f->page = page;

@@ -44,6 +44,7 @@ struct fixture_options {
 	uint64_t host_pages; /* host budget */
 	uint64_t overcommit_pages;
 	bool no_content;
+	struct kv_ledger ledger; /* others on the same device */
 };
 
 /* Aborts the program if it cannot be made: there is no test without it. */

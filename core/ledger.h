@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ledger.h - who may hold how much of a device that several processes share: what core asks.
+ *
+ * A table of functions, so that core knows no shared memory: core/coord_ledger.c implements it over
+ * the segment, unit tests over a few numbers. A space without one is alone on its device, as far as
+ * it knows, and asks the driver only.
+ *
+ * Bytes are device bytes of physical handles (pages that are backed, and spare ones): charged
+ * before the driver is asked to create one, given back after it has released it. Functions may be
+ * called with the mutex of one reservation held, except where it says otherwise; none calls the
+ * driver.
+ */
+#ifndef KV_CORE_LEDGER_H
+#define KV_CORE_LEDGER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct kv_space;
+
+struct kv_ledger_ops {
+	/* 0, or -ENOMEM: not now. Waits for nobody, but for the ledger's own mutex at most some
+	 * milliseconds. Most charges touch this process's memory only. */
+	int (*charge)(void *ctx, uint64_t bytes);
+	void (*uncharge)(void *ctx, uint64_t bytes);
+	/*
+	 * Asks others to give, and waits until bytes can be charged or start_ns (CLOCK_MONOTONIC)
+	 * lies further back than the bound. spare: what this process has at hand. No lock may be
+	 * held. 0: try again; -ENOMEM: nobody can give so much now, do without.
+	 */
+	int (*wait)(void *ctx, uint64_t bytes, uint64_t start_ns);
+	/* What the driver says of the whole device, to learn what is used by those who keep no
+	 * account.
+	 */
+	void (*seen)(void *ctx, uint64_t free_bytes, uint64_t total_bytes);
+	/*
+	 * May reserve bytes of address space be promised, or native bytes be taken, so that all
+	 * promises on the device still hold? If so the promise is noted. -ENOMEM: no. -EAGAIN: the
+	 * ledger cannot be asked now: decide alone.
+	 */
+	int (*promise)(void *ctx, uint64_t reserve, uint64_t native);
+	void (*unpromise)(void *ctx, uint64_t bytes);
+	/* All handles are gone without a release each: the device was reset. */
+	void (*forget)(void *ctx);
+};
+
+struct kv_ledger {
+	const struct kv_ledger_ops *ops; /* NULL: none */
+	void *ctx;
+};
+
+/*
+ * [outside] What others have asked of this process and what its limits demand now: spare handles,
+ * dead pages, then eviction. bytes: to free, UINT64_MAX: all. busy_too: also pages of work that
+ * goes on, by quiescing. Returns the bytes of device memory that went back to the driver. For the
+ * agent.
+ */
+uint64_t kv_space_give(struct kv_space *space, uint64_t bytes, bool busy_too);
+
+#endif
