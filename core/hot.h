@@ -36,6 +36,9 @@ struct kv_core_hot {
 	/* Bounds of those and of what is watched (kv_core_watch()). atomic: as lo and hi */
 	_Atomic uint64_t wide_lo;
 	_Atomic uint64_t wide_hi;
+	/* See kv_core_losses(). atomic: relaxed; rises in the thread that then submits, or with the
+	 * gate closed */
+	_Atomic uint64_t losses;
 };
 
 /* The slow half of kv_core_hits(): addr is within the bounds. */
@@ -97,6 +100,26 @@ static inline void kv_core_leave(struct kv_core *core, uint32_t slot)
 	struct kv_core_hot *hot = (struct kv_core_hot *)core;
 
 	kv_gate_leave(&hot->gate, slot);
+}
+
+/*
+ * [inside] Rises whenever a page may have lost its memory, or may lose it at the next reap unless
+ * it is touched again, and when reservations come, go or become static. As long as it has not
+ * changed since before a kv_touch(), that touch need not be repeated.
+ */
+static inline uint64_t kv_core_losses(const struct kv_core *core)
+{
+	const struct kv_core_hot *hot = (const struct kv_core_hot *)core;
+
+	return atomic_load_explicit(&hot->losses, memory_order_relaxed);
+}
+
+/* Core's own: something of that kind happens. */
+static inline void kv_core_lose(struct kv_core *core)
+{
+	struct kv_core_hot *hot = (struct kv_core_hot *)core;
+
+	atomic_fetch_add_explicit(&hot->losses, 1, memory_order_relaxed);
 }
 
 /* [inside] True if kv_settle() would have something to do. */

@@ -56,6 +56,8 @@ void kv_page_set(struct kv_reservation *r, uint64_t page, enum kv_page_state to)
 	bytes = bytes_in_state(space, to);
 	if (bytes)
 		kv_count(bytes, r->page_size);
+	if (kv_page_is_ready(p))
+		kv_core_lose(space->core);
 	r->n_in_state[p->state]--;
 	r->n_in_state[to]++;
 	if (r->wants && r->wants[page])

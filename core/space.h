@@ -132,6 +132,7 @@ static inline void kv_space_changed(struct kv_space *space)
 /* Pages have been marked for the next reap. No lock need be held; makes no driver call. */
 static inline void kv_space_mark(struct kv_space *space)
 {
+	kv_core_lose(space->core);
 	if (!atomic_load(&space->marked))
 		atomic_store(&space->marked, true);
 }

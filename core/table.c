@@ -129,6 +129,7 @@ static void write_end(struct kv_table *table)
 			lo = LOAD(table->base[i]);
 		hi = LOAD(table->end[i]);
 	}
+	atomic_fetch_add_explicit(&table->hot->losses, 1, memory_order_relaxed);
 	atomic_store_explicit(&table->hot->lo, lo, memory_order_relaxed);
 	atomic_store_explicit(&table->hot->hi, hi, memory_order_relaxed);
 	if (table->watch_hi) {
