@@ -298,6 +298,10 @@ static int reach_rows(
 		r->planes[r->n_planes++] = (struct kv_plane){base, stride};
 	if (e->shadows)
 		content = kv_shadows_consume(e->shadows, index, count * rule->index_width, base);
+	if (r->n_uses < KV_REACH_USES)
+		r->uses[r->n_uses] = (struct kv_index_use){
+			index, base, count, stride, bytes, within, rule->index_width, content};
+	r->n_uses++;
 	whole.kind = KV_ACCESS_WHOLE;
 	if (content)
 		err = add_rows(e, rule, base, content, count, stride, bytes, within);
@@ -374,7 +378,7 @@ static int reach_variant(struct evaluation *e, const struct kv_rule *rule)
 	}
 	r->explained = 0;
 	r->variant = v->name;
-	r->n_accesses = r->n_extents = r->n_planes = 0;
+	r->n_accesses = r->n_extents = r->n_planes = r->n_uses = 0;
 	for (uint32_t i = 0; i < v->n_accesses; i++) {
 		err = reach_access(e, rule, &v->accesses[i]);
 		if (err)

@@ -101,7 +101,17 @@ struct kv_plane {
 	uint64_t base, row_stride;
 };
 
+/* An index array that a launch reads, and the plane whose rows it selects. */
+struct kv_index_use {
+	uint64_t index, base; /* addresses: of the array, of row 0 */
+	uint64_t count, stride, bytes,
+		within; /* indices; bytes from row to row, of one row, of all */
+	uint8_t width;  /* bytes of an index: 4 or 8 */
+	bool known;     /* a shadow said which rows */
+};
+
 enum {
+	KV_REACH_USES = 4,
 	KV_REACH_ACCESSES = 64,
 	KV_REACH_EXTENTS = 32,
 	KV_REACH_PLANES = 4,
@@ -112,9 +122,11 @@ struct kv_reach {
 	uint64_t explained; /* bit i: what parameter i points at is described by the accesses */
 	const char *variant;
 	uint32_t n_accesses, n_extents, n_planes;
+	uint32_t n_uses; /* may exceed KV_REACH_USES: the rest is not told */
 	struct kv_access accesses[KV_REACH_ACCESSES];
 	struct kv_extent extents[KV_REACH_EXTENTS];
 	struct kv_plane planes[KV_REACH_PLANES];
+	struct kv_index_use uses[KV_REACH_USES];
 };
 
 /*

@@ -409,6 +409,8 @@ const void *kv_shadows_consume(struct kv_shadows *s, uint64_t addr, uint64_t len
 		}
 		if (!room && is_stale(s, c))
 			room = c;
+		if (!c->serial)
+			break; /* never used: nothing behind it was put here */
 	}
 	if (!room) {
 		s->stats.refused++;
@@ -417,6 +419,50 @@ const void *kv_shadows_consume(struct kv_shadows *s, uint64_t addr, uint64_t len
 	*room = (struct consumed){s->nodes[i].serial, plane, i};
 	s->stats.consumed++;
 	return s->nodes[i].bytes + (addr - s->nodes[i].addr);
+}
+
+const void *kv_shadows_peek(const struct kv_shadows *s, uint64_t addr, uint64_t length,
+	uint64_t plane, uint64_t *ret_start, uint64_t *ret_length)
+{
+	uint32_t i = length ? covering(s, addr, length) : NIL;
+	bool room = false;
+	uint64_t h;
+
+	if (i == NIL)
+		return NULL;
+	h = mix(s->nodes[i].serial, plane);
+	for (uint32_t probe = 0; probe < PROBES; probe++) {
+		const struct consumed *c = &s->consumed[(h + probe) & s->consumed_mask];
+
+		if (c->serial == s->nodes[i].serial && c->plane == plane)
+			return NULL;
+		room |= is_stale(s, c);
+		if (!c->serial)
+			break; /* never used: nothing behind it was put here */
+	}
+	if (!room)
+		return NULL;
+	*ret_start = s->nodes[i].addr;
+	*ret_length = s->nodes[i].length;
+	return s->nodes[i].bytes + (addr - s->nodes[i].addr);
+}
+
+uint64_t kv_shadows_last(const struct kv_shadows *s)
+{
+	return s->last_serial;
+}
+
+uint64_t kv_shadows_sweep(struct kv_shadows *s, uint64_t since,
+	bool (*dies)(void *ctx, uint64_t addr, uint64_t length), void *ctx)
+{
+	for (uint32_t i = s->newest, older; i != NIL && s->nodes[i].serial > since; i = older) {
+		older = s->nodes[i].older;
+		if (dies(ctx, s->nodes[i].addr, s->nodes[i].length)) {
+			forget(s, i);
+			s->stats.killed++;
+		}
+	}
+	return s->last_serial;
 }
 
 uint64_t kv_shadows_serial(const struct kv_shadows *s, uint64_t addr)

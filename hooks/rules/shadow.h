@@ -17,6 +17,7 @@
 #ifndef KV_RULES_SHADOW_H
 #define KV_RULES_SHADOW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct kv_shadows;
@@ -70,6 +71,21 @@ void kv_shadows_clear(struct kv_shadows *s);
  */
 const void *kv_shadows_consume(
 	struct kv_shadows *s, uint64_t addr, uint64_t length, uint64_t plane);
+
+/*
+ * [hot] The same without using it up. *ret_start, *ret_length: the shadow that it lies in.
+ */
+const void *kv_shadows_peek(const struct kv_shadows *s, uint64_t addr, uint64_t length,
+	uint64_t plane, uint64_t *ret_start, uint64_t *ret_length);
+
+/* The serial number of the youngest shadow that there ever was, 0: none yet. */
+uint64_t kv_shadows_last(const struct kv_shadows *s);
+/*
+ * [hot] Asks about each shadow younger than serial number since whether it dies, and forgets those
+ * that do. Returns kv_shadows_last(). O(younger ones).
+ */
+uint64_t kv_shadows_sweep(struct kv_shadows *s, uint64_t since,
+	bool (*dies)(void *ctx, uint64_t addr, uint64_t length), void *ctx);
 
 /*
  * The serial number of the upload that the first byte at addr came from, 0 if none is remembered.
