@@ -76,17 +76,24 @@ bool kv_copy_host_reads(uint64_t addr)
 	       (res == CUDA_SUCCESS && type == CU_MEMORYTYPE_HOST);
 }
 
-void kv_copy_recorded(uint64_t src, uint64_t length, bool host, const char *by)
+bool kv_copy_host_writes(uint64_t addr)
 {
 	enum kv_track_kind kind;
 	uint64_t base, size;
 
+	if (kv_core_find(kv_hooks.core, addr))
+		return false;
+	/* Managed memory is written by the host, whether it can be read just now or not. */
+	return (kv_track_find(addr, &kind, &base, &size) && kind == KV_TRACK_MANAGED) ||
+	       kv_copy_host_reads(addr);
+}
+
+void kv_copy_recorded(uint64_t src, uint64_t length, bool host, const char *by)
+{
 	/* Less than an address cannot hold one. */
 	if (length < sizeof(CUdeviceptr))
 		return;
-	/* Managed memory is written by the host, whether it can be read just now or not. */
-	if (host || (kv_track_find(src, &kind, &base, &size) && kind == KV_TRACK_MANAGED) ||
-		kv_copy_host_reads(src))
+	if (host || kv_copy_host_writes(src))
 		kv_graph_reads_host(by);
 }
 
@@ -222,10 +229,11 @@ CUresult kv_copy_inside(const struct kv_copy *copy)
 	bool captured, upload;
 	CUresult res;
 
-	upload = !src_r && scan_source(copy);
 	captured = copy->way.async && kv_stream_captures(copy->way.stream, copy->way.per_thread);
+	/* What a captured one reads is what stands there when the graph is launched. */
+	upload = !(captured && kv_graphs_are_read()) && !src_r && scan_source(copy);
 	describe(copy, upload, captured);
-	if (captured) {
+	if (captured && !kv_graphs_are_read()) {
 		if (src_r)
 			kv_leak(src_r, KV_STATIC_GRAPH, copy->way.by);
 		else if (copy->src_host || copy->src_any)
@@ -237,7 +245,8 @@ CUresult kv_copy_inside(const struct kv_copy *copy)
 		return res == CUDA_SUCCESS ? copy->issue(copy, copy->dst, copy->src, copy->length)
 					   : res;
 	}
-	if (src_r && kv_copy_zeros(src_r) &&
+	/* A driver may look at the ranges of a copy when it is captured. */
+	if (!captured && src_r && kv_copy_zeros(src_r) &&
 		has_empty(src_r, copy->src - kv_reservation_base(src_r), copy->length))
 		return copy_runs(copy, src_r, dst_r);
 	res = kv_copy_touch(src_r, copy->src, copy->length);

@@ -76,6 +76,8 @@ void kv_copy_recorded(uint64_t src, uint64_t length, bool host, const char *by);
 CUdeviceptr kv_copy_zeros(struct kv_reservation *r);
 /* True if [offset, offset+length) of r is EMPTY as a whole. */
 bool kv_copy_is_empty(struct kv_reservation *r, uint64_t offset, uint64_t length);
+/* May the host write what is at addr? Asks the driver if it has to. */
+bool kv_copy_host_writes(uint64_t addr);
 /* Can the host read what is at addr, which is in no reservation? Asks the driver if it has to. */
 bool kv_copy_host_reads(uint64_t addr);
 

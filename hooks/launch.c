@@ -178,8 +178,11 @@ static __attribute__((noinline)) CUresult prepare(
 	const void *function, void **params, void **extra, CUstream stream, bool per_thread)
 {
 	bool captured = kv_stream_captures(stream, per_thread);
-	int err = kv_launch_scan(kv_kernel_of(function), params, extra, captured);
+	int err;
 
+	if (captured && kv_graphs_are_read())
+		return CUDA_SUCCESS;
+	err = kv_launch_scan(kv_kernel_of(function), params, extra, captured);
 	/* What is only recorded now is made whole when the graph is launched. */
 	if (!err && !captured)
 		err = kv_settle(kv_hooks.core);
@@ -203,7 +206,7 @@ static CUresult prepare_shaped(const void *function, void **params, void **extra
 		return prepare(function, params, extra, stream, per_thread);
 	if (kv_stream_captures(stream, per_thread)) {
 		kv_recognise_described(); /* nothing is executed yet */
-		return prepare(function, params, extra, stream, per_thread);
+		return CUDA_SUCCESS;
 	}
 	kernel = kv_kernel_of(function);
 	if (!kernel->layout_known) /* may write anywhere */

@@ -35,5 +35,15 @@ void kv_graph_launching(const char *by);
  * log.
  */
 void kv_upload_scan(const void *host, uint64_t length, const char *by);
+/* The same, and calls found for each word (with no lock held) instead of leaking. */
+void kv_upload_find(const void *host, uint64_t length,
+	void (*found)(void *ctx, struct kv_reservation *r), void *ctx);
+
+/* What is captured is read from the graph when it is instantiated (graph_exec.h); without kernel
+ * rules, what it names leaks when it is captured. */
+static inline bool kv_graphs_are_read(void)
+{
+	return kv_hooks.config.rules;
+}
 
 #endif

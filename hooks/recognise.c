@@ -64,10 +64,20 @@ void kv_recognise_forget(void)
 	pthread_mutex_unlock(&mutex);
 }
 
+struct kv_shadows *kv_recognise_lock(void)
+{
+	pthread_mutex_lock(&mutex);
+	return shadows;
+}
+
+void kv_recognise_unlock(void)
+{
+	pthread_mutex_unlock(&mutex);
+}
+
 /* ---- launches ---- */
 
-/* The eight bytes of one word, false if the launch does not have them. */
-static bool word_of(
+bool kv_recognise_word(
 	const struct kv_launch *launch, const struct kv_kernel_word *w, uint64_t *ret_word)
 {
 	const uint8_t *at = NULL;
@@ -86,14 +96,13 @@ static bool word_of(
 	return true;
 }
 
-/* Whether any word points into a reservation that is not static and whole. */
-static bool hits(const struct kv_kernel *kernel, const struct kv_launch *launch)
+bool kv_recognise_hits(const struct kv_kernel *kernel, const struct kv_launch *launch)
 {
 	struct kv_reservation *r;
 	uint64_t word;
 
 	for (uint32_t i = 0; i < kernel->n_words; i++)
-		if (word_of(launch, &kernel->words[i], &word) &&
+		if (kv_recognise_word(launch, &kernel->words[i], &word) &&
 			kv_core_hits(kv_hooks.core, word, &r))
 			return true;
 	return false;
@@ -137,7 +146,7 @@ static void kill_written(const struct kv_kernel *kernel, const struct kv_launch 
 
 		if (reach && w->param < KV_RULE_PARAMS && reach->explained >> w->param & 1)
 			continue;
-		if (word_of(launch, w, &word))
+		if (kv_recognise_word(launch, w, &word))
 			kv_shadows_point(shadows, word);
 	}
 }
@@ -153,7 +162,7 @@ static int leak_unexplained(
 		const struct kv_kernel_word *w = &kernel->words[i];
 
 		if ((w->param < KV_RULE_PARAMS && explained >> w->param & 1) ||
-			!word_of(launch, w, &word))
+			!kv_recognise_word(launch, w, &word))
 			continue;
 		err = kv_launch_word(kernel, word, false);
 		if (err)
@@ -175,7 +184,7 @@ int kv_recognise_launch(
 		launch.block = kv_launch_block(extra, &launch.block_size);
 	memcpy(launch.grid, shape->grid, sizeof(launch.grid));
 	memcpy(launch.threads, shape->threads, sizeof(launch.threads));
-	known = kernel->rule && hits(kernel, &launch);
+	known = kernel->rule && kv_recognise_hits(kernel, &launch);
 	pthread_mutex_lock(&mutex);
 	if (known)
 		known = !kv_rule_reach(kernel->rule, &launch, shadows, 2 << 20, &reach);

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "hooks/launch.h"
+#include "hooks/rules/rules.h"
 
 /* Grid and threads of a launch. */
 struct kv_shape {
@@ -44,5 +45,18 @@ static inline void kv_recognise_described(void)
 
 /* Forgets all shadows. */
 void kv_recognise_forget(void);
+
+/* ---- for launches that are evaluated elsewhere (graphs) ---- */
+
+/* Takes the mutex of the shadows; NULL: there are none yet. No call into core or the driver until
+ * kv_recognise_unlock(). */
+struct kv_shadows *kv_recognise_lock(void);
+void kv_recognise_unlock(void);
+
+/* True if a word of the launch points into a reservation that is not static and whole. */
+bool kv_recognise_hits(const struct kv_kernel *kernel, const struct kv_launch *launch);
+/* The eight bytes of one word, false if the launch does not have them. */
+bool kv_recognise_word(
+	const struct kv_launch *launch, const struct kv_kernel_word *w, uint64_t *ret_word);
 
 #endif

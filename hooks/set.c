@@ -4,6 +4,7 @@
  */
 #include "hooks/call.h"
 #include "hooks/copy.h"
+#include "hooks/launch.h"
 #include "hooks/recognise.h"
 
 /* ---- the driver's functions ---- */
@@ -149,6 +150,8 @@ static CUresult set_inside(const struct kv_set *set)
 	if (kv_hooks.config.rules)
 		kv_recognise_described();
 	if (set->way.async && kv_stream_captures(set->way.stream, set->way.per_thread)) {
+		if (kv_graphs_are_read())
+			return touch_and_issue(set, r, span);
 		if (r)
 			kv_leak(r, KV_STATIC_GRAPH, set->way.by);
 		/* Whole already now: a driver may look at the range when it is captured. */

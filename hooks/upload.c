@@ -25,7 +25,8 @@ static int widen(void *ctx, struct kv_reservation *r)
 	return 0;
 }
 
-static void scan(const unsigned char *at, uint64_t n_words, const struct span *span, const char *by)
+static void scan(const unsigned char *at, uint64_t n_words, const struct span *span,
+	void (*found)(void *ctx, struct kv_reservation *r), void *ctx)
 {
 	uint64_t width = span->high - span->low, word;
 
@@ -37,11 +38,12 @@ static void scan(const unsigned char *at, uint64_t n_words, const struct span *s
 			continue;
 		r = kv_core_find(kv_hooks.core, word);
 		if (r)
-			kv_leak(r, KV_STATIC_UPLOAD, by);
+			found(ctx, r);
 	}
 }
 
-void kv_upload_scan(const void *host, uint64_t length, const char *by)
+void kv_upload_find(const void *host, uint64_t length,
+	void (*found)(void *ctx, struct kv_reservation *r), void *ctx)
 {
 	struct span span = {UINT64_MAX, 0};
 	uint64_t skip = -(uintptr_t)host % 8;
@@ -51,9 +53,19 @@ void kv_upload_scan(const void *host, uint64_t length, const char *by)
 	kv_core_each(kv_hooks.core, widen, &span);
 	if (span.low >= span.high)
 		return;
-	scan(host, length / 8, &span, by);
+	scan(host, length / 8, &span, found, ctx);
 	/* A source that is not aligned: its words may be, in memory or on the device. Both are
 	 * looked at. */
 	if (skip && length >= skip + 8)
-		scan((const unsigned char *)host + skip, (length - skip) / 8, &span, by);
+		scan((const unsigned char *)host + skip, (length - skip) / 8, &span, found, ctx);
+}
+
+static void leak(void *ctx, struct kv_reservation *r)
+{
+	kv_leak(r, KV_STATIC_UPLOAD, ctx);
+}
+
+void kv_upload_scan(const void *host, uint64_t length, const char *by)
+{
+	kv_upload_find(host, length, leak, (void *)by);
 }

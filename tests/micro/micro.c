@@ -122,6 +122,13 @@ bool micro_shimmed(void)
 	return getenv("MICRO_SHIMMED") && state_find_self();
 }
 
+bool micro_has_rules(void)
+{
+	const char *rules = getenv("KVSHIM_RULES");
+
+	return micro_shimmed() && rules && strcmp(rules, "off") != 0;
+}
+
 void micro_expect_static(CUdeviceptr base, uint32_t reason, const char *by)
 {
 	struct micro_state state;

@@ -109,6 +109,8 @@ bool micro_holds(CUdeviceptr address, uint32_t n, uint32_t value);
 
 /* True if the shim is loaded and active. */
 bool micro_shimmed(void);
+/* True if the shim recognises kernels, and so reads graphs when they are instantiated. */
+bool micro_has_rules(void);
 
 struct micro_state {
 	bool found; /* the address is the base of a reservation */

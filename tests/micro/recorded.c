@@ -107,8 +107,8 @@ static void any_node(void)
 
 	MUST(cuGraphCreate, &graph, 0);
 	MUST(cuGraphAddNode_v2, &node, graph, NULL, NULL, 0, &kernel);
-	micro_expect_static(r, KV_STATIC_GRAPH, "micro_fill");
 	run(graph, &exec);
+	micro_expect_static(r, KV_STATIC_GRAPH, "micro_fill");
 	micro_check(micro_holds(r, N, 32), "a kernel node made by the call for any kind runs");
 	MUST(cuGraphExecDestroy, exec);
 	MUST(cuMemFree_v2, r);

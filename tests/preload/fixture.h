@@ -76,6 +76,8 @@ struct fixture {
 	CUDA_BATCH_MEM_OP_NODE_PARAMS batch_node;
 	CUgraphNodeParams node_params;
 	CUDA_GRAPH_INSTANTIATE_PARAMS instantiate;
+	CUgraphExecUpdateResult update_why;
+	CUgraphExecUpdateResultInfo update;
 	CUpointer_attribute attribute_names[2];
 	void *attribute_values[2];
 	uint64_t attribute_words[2];

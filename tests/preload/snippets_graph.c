@@ -68,8 +68,7 @@ static bool with_node(struct fixture *f, CUresult (*add)(struct fixture *f), boo
 		f->node = NULL;
 	else if (!CHECK_OK(result))
 		return false;
-	if (instantiate && !CHECK_OK(PASSED(PFN_cuGraphInstantiateWithFlags_v11040,
-				   cuGraphInstantiateWithFlags)(&f->exec, f->graph, 0)))
+	if (instantiate && !CHECK_OK(f->d->cuGraphInstantiateWithFlags(&f->exec, f->graph, 0)))
 		return false;
 	if (!prepare_reservation(f))
 		return false;
@@ -141,8 +140,7 @@ static bool batch_exec(struct fixture *f)
 static bool leaked_exec(struct fixture *f)
 {
 	return to_add(f) && CHECK_OK(add_memset(f)) &&
-	       CHECK_OK(PASSED(PFN_cuGraphInstantiateWithFlags_v11040, cuGraphInstantiateWithFlags)(
-		       &f->exec, f->graph, 0));
+	       CHECK_OK(f->d->cuGraphInstantiateWithFlags(&f->exec, f->graph, 0));
 }
 
 static bool leaked_graph(struct fixture *f)
@@ -163,7 +161,39 @@ static bool capture(struct fixture *f)
 	       CHECK_OK(f->d->cuMemsetD8Async(f->fresh, 1, BYTES, f->stream));
 }
 
+/* A graph with another graph inside, instantiated, and one to put in its place. */
+static bool with_child(struct fixture *f)
+{
+	CUresult result;
+
+	if (!graph(f) ||
+		!CHECK_OK(PASSED(PFN_cuGraphCreate_v10000, cuGraphCreate)(&f->out_graph, 0)))
+		return false;
+	describe(f, f->small);
+	result = f->d->cuGraphAddMemsetNode(
+		&f->out_node, f->out_graph, NULL, 0, &f->memset_node, f->context);
+	return CHECK_OK(result) &&
+	       CHECK_OK(PASSED(PFN_cuGraphAddChildGraphNode_v10000, cuGraphAddChildGraphNode)(
+		       &f->node, f->graph, NULL, 0, f->out_graph)) &&
+	       CHECK_OK(f->d->cuGraphInstantiateWithFlags(&f->exec, f->graph, 0));
+}
+
+static bool doomed_exec(struct fixture *f)
+{
+	if (!leaked_exec(f))
+		return false;
+	f->out_exec = f->exec;
+	f->exec = NULL;
+	return true;
+}
+
 /* ---- after ---- */
+
+static bool child_replaced(struct fixture *f, CUresult result)
+{
+	return CHECK_OK(result) &&
+	       CHECK_OK(PASSED(PFN_cuGraphDestroy_v10000, cuGraphDestroy)(f->out_graph));
+}
 
 static bool capture_open(struct fixture *f, CUresult result)
 {
@@ -227,6 +257,14 @@ static bool instantiated(struct fixture *f, CUresult result)
 	X(cuGraphExecMemsetNodeSetParams, memset_exec, (f->exec, f->node, &f->memset_node, f->context), check_whole) \
 	X(cuGraphExecBatchMemOpNodeSetParams, batch_exec, (f->exec, f->node, &f->batch_node), check_whole) \
 	X(cuGraphExecNodeSetParams, memset_exec, (f->exec, f->node, &f->node_params), check_whole) \
+	X(cuGraphInstantiate, leaked_graph, (&f->out_exec, f->graph, NULL, NULL, 0), instantiated) \
+	X(cuGraphInstantiate_v2, leaked_graph, (&f->out_exec, f->graph, NULL, NULL, 0), instantiated) \
+	X(cuGraphInstantiateWithFlags, leaked_graph, (&f->out_exec, f->graph, 0), instantiated) \
+	X(cuGraphExecUpdate, leaked_exec, (f->exec, f->graph, &f->out_node, &f->update_why), check_whole) \
+	X(cuGraphExecUpdate_v2, leaked_exec, (f->exec, f->graph, &f->update), check_whole) \
+	X(cuGraphExecDestroy, doomed_exec, (f->out_exec), check_whole) \
+	X(cuGraphExecChildGraphNodeSetParams, with_child, (f->exec, f->node, f->out_graph), child_replaced) \
+	X(cuGraphNodeSetEnabled, memset_exec, (f->exec, f->node, 0), check_ok) \
 	BOTH(X, cuGraphInstantiateWithParams, leaked_graph, (&f->out_exec, f->graph, &f->instantiate), instantiated) \
 	BOTH(X, cuGraphLaunch, leaked_exec, (f->exec, f->stream), launched) \
 	BOTH(X, cuGraphUpload, leaked_exec, (f->exec, f->stream), check_whole)

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * graph_eval.c - what a launch of an executable graph touches: its nodes one after the other, in an
+ * order in which they may run, on the index shadows as they are when it is launched.
+ *
+ * First all nodes are looked at, with the mutex of the shadows held; what is to be done about them
+ * is noted, and done afterwards. Memory for the notes grows with the first launches and is kept.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hooks/call.h"
+#include "hooks/graph_exec.h"
+#include "hooks/launch.h"
+#include "hooks/recognise.h"
+#include "hooks/rules/shadow.h"
+#include "hooks/track.h"
+
+#define PAGE_GRAIN (2u << 20)
+
+enum todo_kind {
+	TODO_TOUCH = 1,
+	TODO_TRANSIENT,      /* somewhere in the range */
+	TODO_TRANSIENT_DEAD, /* the same, and what EMPTY pages get is never read */
+	TODO_ZERO,           /* the range will be zero */
+	TODO_LEAK,
+	TODO_LEAK_HOST, /* its address stands in host memory that the GPU reads */
+	TODO_LEAK_ALL,  /* the GPU reads host memory that may hold any address */
+};
+
+struct kv_todo {
+	struct kv_reservation *r;
+	uint64_t offset, length;
+	const char *by;
+	uint8_t kind; /* enum todo_kind */
+};
+
+struct evaluation {
+	struct kv_exec *exec;
+	struct kv_shadows *shadows;
+	uint32_t position; /* of the node */
+	bool steady;       /* so far, the next launch may be like this one */
+	bool no_memory;
+};
+
+/* ---- notes ---- */
+
+static void note(struct evaluation *e, struct kv_todo todo)
+{
+	struct kv_exec *x = e->exec;
+
+	if (x->n_todos) {
+		struct kv_todo *last = &x->todos[x->n_todos - 1];
+
+		if (last->kind == todo.kind && last->r == todo.r && last->offset == todo.offset &&
+			last->length == todo.length)
+			return;
+	}
+	if (x->n_todos == x->todos_size) {
+		uint32_t size = x->todos_size ? 2 * x->todos_size : 64;
+		struct kv_todo *grown = realloc(x->todos, size * sizeof(*grown));
+
+		if (!grown) {
+			e->no_memory = true;
+			return;
+		}
+		x->todos = grown;
+		x->todos_size = size;
+	}
+	x->todos[x->n_todos++] = todo;
+	if (todo.kind != TODO_TOUCH)
+		e->steady = false;
+}
+
+/* [addr, addr + length) as far as it lies in the reservation where it begins. */
+static void note_range(
+	struct evaluation *e, enum todo_kind kind, uint64_t addr, uint64_t length, const char *by)
+{
+	struct kv_reservation *r = kv_core_find(kv_hooks.core, addr);
+
+	if (r && length)
+		note(e, (struct kv_todo){r, addr - kv_reservation_base(r), length, by, kind});
+}
+
+static int do_todo(const struct kv_todo *t)
+{
+	int err = 0;
+
+	switch (t->kind) {
+	case TODO_TOUCH:
+		return kv_touch(t->r, t->offset, t->length);
+	case TODO_TRANSIENT:
+	case TODO_TRANSIENT_DEAD:
+		return kv_touch_transient(
+			t->r, t->offset, t->length, t->kind == TODO_TRANSIENT_DEAD);
+	case TODO_ZERO:
+		/* The node runs, so its pages need memory; then they are worth nothing again. */
+		err = kv_touch(t->r, t->offset, t->length);
+		return err ? err : kv_zero(t->r, t->offset, t->length);
+	case TODO_LEAK:
+		kv_leak(t->r, KV_STATIC_GRAPH, t->by);
+		return 0;
+	case TODO_LEAK_HOST:
+		kv_leak(t->r, KV_STATIC_HOST_MEMORY, t->by);
+		return 0;
+	default:
+		kv_leak_all(kv_hooks.core, KV_STATIC_HOST_MEMORY, t->by);
+		return 0;
+	}
+}
+
+/* ---- what may be written is no shadow any more ---- */
+
+static void kill_range(struct evaluation *e, uint64_t addr, uint64_t length)
+{
+	if (!length)
+		return;
+	kv_steady_kill(&e->exec->steady, addr, length, e->position);
+	if (e->shadows)
+		kv_shadows_kill(e->shadows, addr, length);
+}
+
+static void kill_at(struct evaluation *e, uint64_t addr)
+{
+	kv_steady_kill(&e->exec->steady, addr, 1, e->position);
+	if (e->shadows)
+		kv_shadows_point(e->shadows, addr);
+}
+
+/* ---- kernels ---- */
+
+/* What has memory, or gets it by this launch, of the plane whose rows the array selects. */
+static uint32_t windows_of(
+	const struct kv_index_use *use, const struct kv_reach *reach, struct kv_window *ret)
+{
+	struct kv_reservation *r = kv_core_find(kv_hooks.core, use->base);
+	uint64_t page, start;
+	uint32_t n = 0;
+
+	if (!r || kv_reservation_is_static(r)) {
+		ret[0] = (struct kv_window){0, use->within};
+		return 1;
+	}
+	page = kv_reservation_page_size(r);
+	start = kv_reservation_base(r);
+	for (uint32_t i = 0; i < reach->n_accesses && n < KV_STEADY_WINDOWS; i++) {
+		const struct kv_access *a = &reach->accesses[i];
+		uint64_t low, high;
+
+		if (a->kind == KV_ACCESS_WHOLE || a->addr < use->base ||
+			a->addr - use->base >= use->within)
+			continue;
+		low = start + (a->addr - start) / page * page;
+		high = start + ((a->addr + a->length - 1 - start) / page + 1) * page;
+		low = low > use->base ? low - use->base : 0;
+		high -= use->base;
+		ret[n++] = (struct kv_window){low, high < use->within ? high : use->within};
+	}
+	return n;
+}
+
+static void note_reach(
+	struct evaluation *e, const struct kv_kernel *kernel, const struct kv_reach *reach)
+{
+	struct kv_window windows[KV_STEADY_WINDOWS];
+
+	for (uint32_t i = 0; i < reach->n_accesses; i++) {
+		const struct kv_access *a = &reach->accesses[i];
+		enum todo_kind kind = a->kind != KV_ACCESS_WHOLE ? TODO_TOUCH
+				      : a->dead                  ? TODO_TRANSIENT_DEAD
+								 : TODO_TRANSIENT;
+
+		note_range(e, kind, a->addr, a->length, kernel->name);
+		if (a->kind != KV_ACCESS_READ)
+			kill_range(e, a->addr, a->length);
+	}
+	if (reach->n_uses > KV_REACH_USES)
+		e->steady = false;
+	for (uint32_t i = 0; i < reach->n_uses && i < KV_REACH_USES; i++) {
+		const struct kv_index_use *use = &reach->uses[i];
+
+		if (!use->known) {
+			e->steady = false;
+			continue;
+		}
+		/* Other rows at the next launch. */
+		kv_steady_kill(&e->exec->steady, use->base, use->within, e->position);
+		kv_steady_use(&e->exec->steady, use, e->position, windows,
+			windows_of(use, reach, windows));
+	}
+}
+
+/* What no rule explains is an unknown kernel's. */
+static void note_word(struct evaluation *e, const struct kv_kernel *kernel, uint64_t word)
+{
+	struct kv_reservation *r;
+
+	kill_at(e, word);
+	if (kv_core_hits(kv_hooks.core, word, &r))
+		note(e, (struct kv_todo){r, 0, kv_reservation_reserved(r), kernel->name,
+				kernel->transient ? TODO_TRANSIENT : TODO_LEAK});
+	else if (!kernel->transient && kv_track_is_host_visible(word))
+		note(e, (struct kv_todo){.by = kernel->name, .kind = TODO_LEAK_ALL});
+}
+
+static void visit_kernel(struct evaluation *e, const struct kv_node *node)
+{
+	const struct kv_kernel *kernel = node->kernel;
+	struct kv_launch launch = {.block = node->block,
+		.block_size = kernel->params_size,
+		.offsets = kernel->offsets};
+	struct kv_reach reach;
+	uint64_t explained = 0, word;
+
+	memcpy(launch.grid, node->grid, sizeof(launch.grid));
+	memcpy(launch.threads, node->threads, sizeof(launch.threads));
+	if (kernel->rule && kv_recognise_hits(kernel, &launch) &&
+		!kv_rule_reach(kernel->rule, &launch, e->shadows, PAGE_GRAIN, &reach)) {
+		explained = reach.explained;
+		note_reach(e, kernel, &reach);
+	}
+	for (uint32_t i = 0; i < kernel->n_words; i++) {
+		const struct kv_kernel_word *w = &kernel->words[i];
+
+		if (w->param < KV_RULE_PARAMS && explained >> w->param & 1)
+			continue;
+		if (kv_recognise_word(&launch, w, &word))
+			note_word(e, kernel, word);
+	}
+}
+
+/* ---- copies and sets ---- */
+
+static void note_address(void *ctx, struct kv_reservation *r)
+{
+	note(ctx, (struct kv_todo){r, 0, 0, "cuGraphLaunch", TODO_LEAK_HOST});
+}
+
+/*
+ * A copy from host memory reads it anew at each launch. Where nothing in the graph changes it
+ * meanwhile, it is what stands there now; else whatever addresses it brings may be followed.
+ */
+static void visit_upload(struct evaluation *e, const struct kv_node *node)
+{
+	const struct kv_node_end *src = &node->copy.src;
+	enum kv_track_kind kind;
+	uint64_t base, size;
+
+	e->steady = false;
+	if (src->length < sizeof(CUdeviceptr))
+		return;
+	if (!node->copy.linear || e->exec->record.host_changes ||
+		src->length > kv_hooks.config.scan_bytes ||
+		(kv_track_find(src->addr, &kind, &base, &size) && kind == KV_TRACK_MANAGED))
+		note(e, (struct kv_todo){.by = "cuGraphLaunch", .kind = TODO_LEAK_ALL});
+	else
+		kv_upload_find((const void *)src->addr, src->length, note_address, e);
+}
+
+static void visit_copy(struct evaluation *e, const struct kv_node *node)
+{
+	const struct kv_node_end *dst = &node->copy.dst, *src = &node->copy.src;
+
+	note_range(e, TODO_TOUCH, dst->addr, dst->length, "cuGraphLaunch");
+	note_range(e, TODO_TOUCH, src->addr, src->length, "cuGraphLaunch");
+	if (src->host)
+		visit_upload(e, node);
+	kv_steady_kill(&e->exec->steady, dst->addr, dst->length, e->position);
+	if (!e->shadows || dst->host)
+		return;
+	if (!src->host && src->length && node->copy.linear && dst->length == src->length)
+		kv_shadows_copy(e->shadows, dst->addr, src->addr, dst->length);
+	else
+		kv_shadows_kill(e->shadows, dst->addr, dst->length);
+}
+
+static void visit_set(struct evaluation *e, const struct kv_node *node)
+{
+	note_range(e, node->set.zero ? TODO_ZERO : TODO_TOUCH, node->set.dst, node->set.length,
+		"cuGraphLaunch");
+	kill_range(e, node->set.dst, node->set.length);
+}
+
+static void visit(struct evaluation *e, const struct kv_node *node)
+{
+	if (node->disabled)
+		return;
+	switch (node->kind) {
+	case KV_NODE_KERNEL:
+		visit_kernel(e, node);
+		break;
+	case KV_NODE_COPY:
+		visit_copy(e, node);
+		break;
+	case KV_NODE_SET:
+		visit_set(e, node);
+		break;
+	case KV_NODE_OPAQUE:
+		e->steady = false;
+		if (e->shadows)
+			kv_shadows_clear(e->shadows);
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- a launch ---- */
+
+static int launch_unknown(struct kv_exec *exec)
+{
+	kv_recognise_forget();
+	if (!exec->told) {
+		exec->told = true;
+		kv_hooks_log(1, "graph",
+			"a graph cannot be read (%s): all reservations are static from now on",
+			exec->record.unknown);
+	}
+	kv_leak_all(kv_hooks.core, KV_STATIC_GRAPH, exec->record.unknown);
+	return 0;
+}
+
+static int evaluate_all(struct kv_exec *exec, uint64_t losses)
+{
+	struct evaluation e = {.exec = exec, .steady = true};
+	int err = 0;
+
+	exec->n_todos = 0;
+	e.shadows = kv_recognise_lock();
+	kv_steady_begin(&exec->steady, losses);
+	for (; e.position < exec->record.n_nodes; e.position++)
+		visit(&e, &exec->record.nodes[e.position]);
+	kv_steady_end(&exec->steady, e.shadows, e.steady && !e.no_memory);
+	kv_recognise_unlock();
+	exec->zeroes = false;
+	for (uint32_t i = 0; i < exec->n_todos && !err; i++) {
+		err = do_todo(&exec->todos[i]);
+		exec->zeroes |= exec->todos[i].kind == TODO_ZERO;
+	}
+	/* No room to note down what has to be touched: there is none to touch it either. */
+	if (e.no_memory)
+		err = -ENOMEM;
+	if (err)
+		exec->steady.valid = false;
+	return err;
+}
+
+int kv_exec_evaluate(struct kv_exec *exec)
+{
+	uint64_t losses = kv_core_losses(kv_hooks.core);
+	bool done;
+
+	if (kv_unlikely(exec->record.unknown))
+		return launch_unknown(exec);
+	done = kv_steady_launch(&exec->steady, kv_recognise_lock(), losses);
+	kv_recognise_unlock();
+	return kv_likely(done) ? 0 : evaluate_all(exec, losses);
+}
+
+/* ---- beside launches ---- */
+
+void kv_record_zeroed(const struct kv_record *record)
+{
+	for (uint32_t i = 0; i < record->n_nodes; i++) {
+		const struct kv_node *node = &record->nodes[i];
+		struct kv_reservation *r;
+
+		if (node->kind != KV_NODE_SET || !node->set.zero || node->disabled)
+			continue;
+		r = kv_core_find(kv_hooks.core, node->set.dst);
+		if (r)
+			kv_zero_done(r, node->set.dst - kv_reservation_base(r), node->set.length);
+	}
+}
+
+static void touch_range(uint64_t addr, uint64_t length)
+{
+	struct kv_reservation *r = kv_core_find(kv_hooks.core, addr);
+
+	if (r && length)
+		kv_touch(r, addr - kv_reservation_base(r), length);
+}
+
+void kv_record_touch_ranges(const struct kv_record *record)
+{
+	for (uint32_t i = 0; i < record->n_nodes; i++) {
+		const struct kv_node *node = &record->nodes[i];
+
+		if (node->kind == KV_NODE_COPY) {
+			touch_range(node->copy.dst.addr, node->copy.dst.length);
+			touch_range(node->copy.src.addr, node->copy.src.length);
+		} else if (node->kind == KV_NODE_SET) {
+			touch_range(node->set.dst, node->set.length);
+		}
+	}
+}
+
+static void leak_at(uint64_t addr, const char *by)
+{
+	struct kv_reservation *r = kv_core_find(kv_hooks.core, addr);
+
+	if (r)
+		kv_leak(r, KV_STATIC_GRAPH, by);
+}
+
+static void leak_words(const struct kv_node *node)
+{
+	const struct kv_kernel *kernel = node->kernel;
+
+	for (uint32_t i = 0; i < kernel->n_words; i++) {
+		const struct kv_kernel_word *w = &kernel->words[i];
+		uint64_t word;
+
+		memcpy(&word, node->block + kernel->offsets[w->param] + w->at, sizeof(word));
+		leak_at(word, kernel->name);
+	}
+}
+
+void kv_record_leak(const struct kv_record *record, const char *by)
+{
+	if (record->unknown)
+		kv_leak_all(kv_hooks.core, KV_STATIC_GRAPH, record->unknown);
+	for (uint32_t i = 0; i < record->n_nodes; i++) {
+		const struct kv_node *node = &record->nodes[i];
+
+		switch (node->kind) {
+		case KV_NODE_KERNEL:
+			leak_words(node);
+			break;
+		case KV_NODE_COPY:
+			leak_at(node->copy.dst.addr, by);
+			leak_at(node->copy.src.addr, by);
+			break;
+		case KV_NODE_SET:
+			leak_at(node->set.dst, by);
+			break;
+		default:
+			break;
+		}
+	}
+}
