@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "shim/config.h"
+#include "stat/live_run.h"
 #include "stat/options.h"
 
 static int out_of_memory(void)
@@ -71,6 +72,16 @@ static int show(const struct kv_stat_options *options, const char *directory)
 	return status;
 }
 
+static int live(const struct kv_stat_options *options, const char *directory)
+{
+#if KV_STAT_LIVE
+	return kv_live_run(options, directory);
+#else
+	fprintf(stderr, "kvshim-stat: built without the live view (no ncurses); try --watch 1\n");
+	return 1;
+#endif
+}
+
 static int run(struct kv_stat_options *options, const char *directory)
 {
 	switch (options->mode) {
@@ -83,9 +94,14 @@ static int run(struct kv_stat_options *options, const char *directory)
 	case KV_MODE_MARKDOWN:
 		kv_metrics_markdown(stdout);
 		return 0;
+	case KV_MODE_LIVE:
+		return live(options, directory);
 	default:
-		if (!options->view)
-			options->view = kv_view_once;
+		if (options->view)
+			return show(options, directory);
+		if (KV_STAT_LIVE && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
+			return live(options, directory);
+		options->view = kv_view_once;
 		return show(options, directory);
 	}
 }

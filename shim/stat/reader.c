@@ -31,6 +31,18 @@ const char *kv_stat_reason(uint32_t reason)
 	return reason < sizeof(words) / sizeof(words[0]) ? words[reason] : "unknown";
 }
 
+const char *kv_stat_because(uint32_t reason)
+{
+	static const char *const words[] = {[KV_COORD_BECAUSE_SPARE] = "spare",
+		[KV_COORD_BECAUSE_DEAD] = "dead",
+		[KV_COORD_BECAUSE_IDLE] = "idle",
+		[KV_COORD_BECAUSE_SHARE] = "share",
+		[KV_COORD_BECAUSE_LIMIT] = "limit",
+		[KV_COORD_BECAUSE_NOBODY] = "nobody"};
+
+	return reason < sizeof(words) / sizeof(words[0]) ? words[reason] : "unknown";
+}
+
 const char *kv_stat_state_word(enum kv_stat_state state)
 {
 	static const char *const words[KV_STAT_STATES] = {[KV_STAT_ACTIVE] = "active",
@@ -81,6 +93,21 @@ static int copy_rows(const struct kv_coord_slot *slot, struct kv_stat_process *p
 	return 0;
 }
 
+/* Upper bound of the bucket that the percentile lies in; unknown if nothing was timed. */
+static uint64_t quantile(const uint32_t buckets[KV_STATS_BUCKETS], uint64_t percent)
+{
+	uint64_t total = 0, seen = 0;
+
+	for (uint32_t i = 0; i < KV_STATS_BUCKETS; i++)
+		total += buckets[i];
+	for (uint32_t i = 0; total && i < KV_STATS_BUCKETS; i++) {
+		seen += buckets[i];
+		if (seen * 100 >= total * percent)
+			return 2ull << i;
+	}
+	return KV_UNKNOWN;
+}
+
 static void copy_values(const struct kv_coord_slot *slot, uint64_t now_ns, uint64_t *value)
 {
 	const struct kv_process_stats *stats = &slot->process;
@@ -110,30 +137,78 @@ static void copy_values(const struct kv_coord_slot *slot, uint64_t now_ns, uint6
 	value[KV_PROCESS_QUIESCE_MAX] = stats->quiesce_ns_max;
 	value[KV_PROCESS_REFUSED] = stats->refused;
 	value[KV_PROCESS_PASSED] = stats->passed;
+	value[KV_PROCESS_DEAD] = stats->dead;
+	value[KV_PROCESS_HOST_TAKEN] = stats->host_taken;
+	value[KV_PROCESS_LAUNCH_P50] = quantile(stats->launch_ns, 50);
+	value[KV_PROCESS_LAUNCH_P99] = quantile(stats->launch_ns, 99);
+	value[KV_PROCESS_SUBMITTED] = stats->submitted;
+	value[KV_PROCESS_LAUNCHES] = stats->launches;
+	value[KV_PROCESS_WAITS] = stats->waits;
+	value[KV_PROCESS_WAIT_TIMEOUTS] = stats->wait_timeouts;
+	value[KV_PROCESS_WAIT] = stats->wait_ns;
+	value[KV_PROCESS_WAIT_MAX] = stats->wait_ns_max;
+	value[KV_PROCESS_PROMOTED] = stats->pages_promoted;
+	value[KV_PROCESS_EVICTIONS] = stats->evictions;
+	value[KV_PROCESS_MOVED_OUT] = stats->evicted_bytes;
+	value[KV_PROCESS_EVICT_TIME] = stats->evict_ns;
+	value[KV_PROCESS_RESTORES] = stats->restores;
+	value[KV_PROCESS_MOVED_IN] = stats->restored_bytes;
+	value[KV_PROCESS_RESTORE_TIME] = stats->restore_ns;
+	value[KV_PROCESS_RECLAIMS] = stats->reclaims;
+	value[KV_PROCESS_GIVEN] = stats->reclaimed_bytes;
+	value[KV_PROCESS_DENIED] = stats->denied;
 }
 
-static enum kv_stat_state state_of(const struct kv_coord_slot *slot, enum kv_coord_life life)
+/* What stands beside the slot: limits that others may have written, and the account. */
+static void copy_control(const struct kv_coord_slot *slot, const struct kv_coord_account *account,
+	uint64_t now_ns, uint64_t *value)
+{
+	const struct kv_coord_limits *limits = &slot->control.limits;
+	uint64_t last_ns = slot->process.last_activity_ns;
+
+	/* three places, each as fresh as who writes it */
+	last_ns = account->activity_ns > last_ns ? account->activity_ns : last_ns;
+	if (slot->process.last_submission_ns > last_ns)
+		last_ns = slot->process.last_submission_ns;
+	value[KV_PROCESS_LIMIT_MIN] = limits->min;
+	value[KV_PROCESS_LIMIT_MAX] = limits->max;
+	value[KV_PROCESS_WEIGHT] = limits->weight;
+	value[KV_PROCESS_IDLE_AFTER] = limits->idle_ms;
+	value[KV_PROCESS_CHARGED] = account->charged;
+	value[KV_PROCESS_ASKED] = account->asked;
+	value[KV_PROCESS_ACTIVITY] = age_ms(last_ns, now_ns);
+	value[KV_PROCESS_AGENT] = age_ms(account->alive_ns, now_ns);
+}
+
+static enum kv_stat_state state_of(const struct kv_coord_slot *slot,
+	const struct kv_coord_account *account, enum kv_coord_life life)
 {
 	if (life == KV_COORD_DEAD)
 		return KV_STAT_DEAD;
 	if (slot->state == KV_COORD_INERT)
 		return KV_STAT_INERT;
+	if (account->activity == KV_COORD_EVICTED)
+		return KV_STAT_EVICTED;
+	if (account->activity == KV_COORD_IDLE)
+		return KV_STAT_IDLE;
 	if (slot->process.n_reservations && slot->process.n_static >= slot->process.n_reservations)
 		return KV_STAT_STATIC;
 	return KV_STAT_ACTIVE;
 }
 
 /* scratch: room for a copy of the slot. */
-static int read_process(const struct kv_coord_slot *shared, uint32_t index, uint64_t now_ns,
+static int read_process(const struct kv_coord_segment *mapped, uint32_t index, uint64_t now_ns,
 	struct kv_coord_slot *scratch, struct kv_stat_process *process, bool *ret_used)
 {
+	struct kv_coord_account account;
 	int error;
 
 	memset(process, 0, sizeof(*process));
 	memset(process->value, 0xff, sizeof(process->value));
 	for (int i = 0; i < KV_PROCESS_METRICS; i++)
 		process->rate[i] = -1;
-	error = kv_coord_read_slot(shared, scratch);
+	error = kv_coord_read_slot(&mapped->slots[index], scratch);
+	kv_coord_read_account(mapped, index, &account);
 	*ret_used = error != -ENOENT;
 	if (error == -ENOENT)
 		return 0;
@@ -141,7 +216,7 @@ static int read_process(const struct kv_coord_slot *shared, uint32_t index, uint
 	process->generation = scratch->generation;
 	process->pid = scratch->owner_pid;
 	process->life = kv_coord_owner_life(scratch);
-	process->state = state_of(scratch, process->life);
+	process->state = state_of(scratch, &account, process->life);
 	if (error == -EAGAIN)
 		snprintf(process->problem, sizeof(process->problem),
 			"it was being written at every try");
@@ -154,6 +229,7 @@ static int read_process(const struct kv_coord_slot *shared, uint32_t index, uint
 	memcpy(process->name, scratch->name, sizeof(process->name));
 	memcpy(process->note, scratch->note, sizeof(process->note));
 	copy_values(scratch, now_ns, process->value);
+	copy_control(scratch, &account, now_ns, process->value);
 	return copy_rows(scratch, process);
 }
 
@@ -175,7 +251,7 @@ static int read_slots(
 		}
 		segment->processes = grown;
 		error = read_process(
-			&mapped->slots[i], i, now_ns, scratch, &grown[segment->n_processes], &used);
+			mapped, i, now_ns, scratch, &grown[segment->n_processes], &used);
 		segment->n_processes += used;
 	}
 	free(scratch);
@@ -210,7 +286,13 @@ static void sum_gpu(struct kv_stat_segment *segment)
 	}
 }
 
-static void read_header(const struct kv_coord_segment *mapped, struct kv_stat_segment *segment)
+static uint64_t load(const uint64_t *shared)
+{
+	return __atomic_load_n(shared, __ATOMIC_RELAXED);
+}
+
+static void read_header(
+	const struct kv_coord_segment *mapped, uint64_t now_ns, struct kv_stat_segment *segment)
 {
 	char *at = segment->uuid;
 
@@ -222,6 +304,27 @@ static void read_header(const struct kv_coord_segment *mapped, struct kv_stat_se
 	memcpy(segment->gpu_name, mapped->gpu_name, sizeof(segment->gpu_name));
 	segment->gpu_name[sizeof(segment->gpu_name) - 1] = '\0';
 	segment->value[KV_GPU_TOTAL] = mapped->gpu_total;
+	segment->value[KV_GPU_CHARGED] = load(&mapped->charged_total);
+	segment->value[KV_GPU_PROMISED] = load(&mapped->promised_total);
+	segment->value[KV_GPU_OUTSIDE] = load(&mapped->outside);
+	segment->value[KV_GPU_HOST_BUDGET] = load(&mapped->host_budget_total);
+	segment->value[KV_GPU_DECISIONS] = load(&mapped->n_decisions);
+	segment->value[KV_GPU_REPAIRS] = load(&mapped->n_repairs);
+	segment->value[KV_GPU_WAITING] = __atomic_load_n(&mapped->n_waiting, __ATOMIC_RELAXED);
+	segment->value[KV_GPU_FREE_AGE] = age_ms(load(&mapped->free_seen_ns), now_ns);
+	if (segment->value[KV_GPU_FREE_AGE] != KV_UNKNOWN)
+		segment->value[KV_GPU_FREE] = load(&mapped->free_seen);
+}
+
+static int read_decisions(const struct kv_coord_segment *mapped, struct kv_stat_segment *segment)
+{
+	struct kv_coord_decision *copies = calloc(KV_COORD_DECISIONS, sizeof(*copies));
+
+	if (!copies)
+		return -ENOMEM;
+	segment->decisions = copies;
+	segment->n_decisions = kv_coord_read_decisions(mapped, copies, KV_COORD_DECISIONS);
+	return 0;
 }
 
 /* The size is looked at before the mapping is touched: a short file would be a SIGBUS. */
@@ -262,8 +365,10 @@ static int read_segment(struct kv_stat_segment *segment, uint64_t now_ns)
 	}
 	if (kv_coord_check_header(
 		    mapped, sizeof(*mapped), segment->problem, sizeof(segment->problem)) == 0) {
-		read_header(mapped, segment);
+		read_header(mapped, now_ns, segment);
 		error = read_slots(mapped, now_ns, segment);
+		if (!error)
+			error = read_decisions(mapped, segment);
 		sum_gpu(segment);
 	}
 	munmap((void *)mapped, sizeof(*mapped));
@@ -272,7 +377,7 @@ close_fd:
 	return error;
 }
 
-/* "kvshim-<uid>-<32 hex digits>" */
+/* "kvshim-<uid>-<32 hex digits>", or with g<gid> instead of <uid> */
 static int is_segment(const struct dirent *entry)
 {
 	const char *at = entry->d_name;
@@ -280,7 +385,7 @@ static int is_segment(const struct dirent *entry)
 
 	if (strncmp(at, "kvshim-", 7) != 0)
 		return 0;
-	at += 7;
+	at += at[7] == 'g' ? 8 : 7;
 	digits = strspn(at, "0123456789");
 	if (!digits || at[digits] != '-')
 		return 0;
@@ -345,66 +450,9 @@ void kv_stat_free(struct kv_stat *stat)
 		for (uint32_t j = 0; j < stat->segments[i].n_processes; j++)
 			free(stat->segments[i].processes[j].rows);
 		free(stat->segments[i].processes);
+		free(stat->segments[i].decisions);
 	}
 	free(stat->segments);
 	stat->segments = NULL;
 	stat->n_segments = 0;
-}
-
-bool kv_stat_has_problem(const struct kv_stat *stat)
-{
-	bool found = stat->problem[0] != '\0';
-
-	for (uint32_t i = 0; i < stat->n_segments; i++)
-		found |= stat->segments[i].problem[0] != '\0';
-	return found;
-}
-
-const struct kv_stat_process *kv_stat_find(const struct kv_stat *stat,
-	const struct kv_stat_segment *segment, const struct kv_stat_process *process)
-{
-	for (uint32_t i = 0; i < stat->n_segments; i++) {
-		const struct kv_stat_segment *other = &stat->segments[i];
-
-		if (strcmp(other->path, segment->path) != 0)
-			continue;
-		for (uint32_t j = 0; j < other->n_processes; j++)
-			if (other->processes[j].slot_index == process->slot_index &&
-				other->processes[j].generation == process->generation &&
-				other->processes[j].pid == process->pid)
-				return &other->processes[j];
-	}
-	return NULL;
-}
-
-static void rate_process(
-	struct kv_stat_process *process, const struct kv_stat_process *before, double seconds)
-{
-	for (uint32_t i = 0; i < KV_METRICS; i++) {
-		uint32_t at = kv_metrics[i].index;
-
-		if (kv_metrics[i].scope != KV_SCOPE_PROCESS ||
-			kv_metrics[i].kind != KV_KIND_COUNTER || process->value[at] == KV_UNKNOWN ||
-			before->value[at] == KV_UNKNOWN || process->value[at] < before->value[at])
-			continue;
-		process->rate[at] = (double)(process->value[at] - before->value[at]) / seconds;
-	}
-}
-
-void kv_stat_rate(struct kv_stat *stat, const struct kv_stat *before)
-{
-	const struct kv_stat_process *old;
-
-	if (!before || stat->clock.now_ns <= before->clock.now_ns)
-		return;
-	for (uint32_t i = 0; i < stat->n_segments; i++) {
-		struct kv_stat_segment *segment = &stat->segments[i];
-
-		for (uint32_t j = 0; j < segment->n_processes; j++) {
-			old = kv_stat_find(before, segment, &segment->processes[j]);
-			if (old)
-				rate_process(&segment->processes[j], old,
-					(double)(stat->clock.now_ns - before->clock.now_ns) / 1e9);
-		}
-	}
 }

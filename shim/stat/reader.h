@@ -56,6 +56,8 @@ struct kv_stat_segment {
 	uint64_t value[KV_GPU_METRICS]; /* KV_UNKNOWN where not told */
 	uint32_t n_processes;
 	struct kv_stat_process *processes; /* by slot index; owned */
+	uint32_t n_decisions;
+	struct kv_coord_decision *decisions; /* oldest first; owned; NULL if there are none */
 };
 
 struct kv_stat {
@@ -83,6 +85,9 @@ const struct kv_stat_process *kv_stat_find(const struct kv_stat *stat,
 bool kv_stat_has_problem(const struct kv_stat *stat);
 /* The word for enum kv_static_reason, for people and for JSON; NULL for KV_STATIC_NO. */
 const char *kv_stat_reason(uint32_t reason);
+/* Why memory was taken from somebody: "idle", "share" ...; "unknown" for numbers of other versions.
+ */
+const char *kv_stat_because(uint32_t reason);
 /* "active" and so on. */
 const char *kv_stat_state_word(enum kv_stat_state state);
 

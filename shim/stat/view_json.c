@@ -80,6 +80,26 @@ static void put_pages(
 		empty, backed, evicted, spilled);
 }
 
+/* Shares in 1/255 of each cell's pages; what is missing is empty. */
+static void put_map(const struct kv_reservation_stats *row, FILE *out)
+{
+	static const char *const names[] = {"backed", "evicted", "spilled", "dead"};
+
+	fputs(",\"map\":{", out);
+	for (int part = 0; part < 4; part++) {
+		fprintf(out, "%s\"%s\":[", part ? "," : "", names[part]);
+		for (uint32_t i = 0; i < KV_STATS_CELLS; i++) {
+			const struct kv_page_cell *cell = &row->map[i];
+			const uint8_t shares[] = {
+				cell->backed, cell->evicted, cell->spilled, cell->dead};
+
+			fprintf(out, "%s%u", i ? "," : "", shares[part]);
+		}
+		fputc(']', out);
+	}
+	fputc('}', out);
+}
+
 static void put_reservation(const struct kv_reservation_stats *row, uint64_t now_ns, FILE *out)
 {
 	fprintf(out, "{\"base\":\"0x%" PRIx64 "\"", row->base);
@@ -104,6 +124,10 @@ static void put_reservation(const struct kv_reservation_stats *row, uint64_t now
 	else
 		fputs(",\"score\":null,", out);
 	put_text("tag", row->tag, out);
+	fputc(',', out);
+	put_text("rules", row->rules, out);
+	put_number("dead_bytes", row->dead, out);
+	put_map(row, out);
 	put_age("age_ms", row->created_ns, now_ns, out);
 	fputc('}', out);
 }
@@ -196,6 +220,19 @@ static void put_process(const struct kv_stat_process *process, uint64_t now_ns, 
 	fputc('}', out);
 }
 
+static void put_decision(
+	const struct kv_coord_decision *decision, uint32_t index, uint64_t now_ns, FILE *out)
+{
+	fprintf(out, "%s{\"number\":%" PRIu64, index ? "," : "", decision->number);
+	put_age("ago_ms", decision->time_ns, now_ns, out);
+	fprintf(out, ",\"requester_pid\":%d,\"victim_pid\":%d", (int)decision->requester_pid,
+		(int)decision->victim_pid);
+	put_number("bytes", decision->bytes, out);
+	fprintf(out, ",\"reason\":\"%s\",", kv_stat_because(decision->reason));
+	put_text("text", decision->text, out);
+	fputc('}', out);
+}
+
 static void put_segment(const struct kv_stat_segment *segment, uint64_t now_ns, FILE *out)
 {
 	fputc('{', out);
@@ -203,7 +240,7 @@ static void put_segment(const struct kv_stat_segment *segment, uint64_t now_ns, 
 	fputc(',', out);
 	put_text("problem", segment->problem, out);
 	if (segment->problem[0]) {
-		fputs(",\"gpu\":null,\"processes\":[]}", out);
+		fputs(",\"gpu\":null,\"decisions\":[],\"processes\":[]}", out);
 		return;
 	}
 	fputs(",\"gpu\":{", out);
@@ -211,7 +248,12 @@ static void put_segment(const struct kv_stat_segment *segment, uint64_t now_ns, 
 	fputc(',', out);
 	put_text("name", segment->gpu_name, out);
 	put_values(KV_SCOPE_GPU, false, segment->value, out);
-	fputs("},\"processes\":[", out);
+	fputs(",\"counters\":{", out);
+	put_values(KV_SCOPE_GPU, true, segment->value, out);
+	fputs("}},\"decisions\":[", out);
+	for (uint32_t i = 0; i < segment->n_decisions; i++)
+		put_decision(&segment->decisions[i], i, now_ns, out);
+	fputs("],\"processes\":[", out);
 	for (uint32_t i = 0; i < segment->n_processes; i++) {
 		if (i)
 			fputc(',', out);

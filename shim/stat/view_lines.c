@@ -46,7 +46,7 @@ static void put_process(
 			kv_format_size(process->value[parts[i].metric], text));
 	fprintf(out, " in/s=%s", kv_format_rate(process->rate[KV_PROCESS_PAGES_BACKED], text));
 	fprintf(out, " out/s=%s", kv_format_rate(process->rate[KV_PROCESS_PAGES_RELEASED], text));
-	fprintf(out, " idle=%s\n", kv_format_age(process->value[KV_PROCESS_LAST], text));
+	fprintf(out, " idle=%s\n", kv_format_age(process->value[KV_PROCESS_ACTIVITY], text));
 }
 
 void kv_view_lines(const struct kv_stat *stat, FILE *out)
