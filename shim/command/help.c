@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "shim/command/command.h"
+#include "shim/command/engine.h"
 #include "shim/json.h"
 
 #define COLUMN 28
@@ -95,6 +96,8 @@ static void put_json_flags(const struct kv_command *command)
 
 static void print_json(void)
 {
+	const struct kv_engine *engine;
+
 	fputs("{\"version\":\"" KVSHIM_VERSION "\",\"commands\":[", stdout);
 	for (const struct kv_command *command = kv_commands; command->name; command++) {
 		printf("%s\n {", command == kv_commands ? "" : ",");
@@ -110,6 +113,20 @@ static void print_json(void)
 		fputs(",\"flags\":[", stdout);
 		put_json_flags(command);
 		fputs("]}", stdout);
+	}
+	fputs("],\"engines\":[", stdout);
+	for (unsigned i = 0; (engine = kv_engine_at(i)); i++) {
+		fputs(i ? ",\n {" : "\n {", stdout);
+		kv_json_member(stdout, "name", engine->name);
+		putchar(',');
+		kv_json_member(stdout, "programs", engine->programs);
+		putchar(',');
+		kv_json_member(stdout, "arguments", engine->arguments);
+		putchar(',');
+		kv_json_member(stdout, "settings", engine->settings);
+		putchar(',');
+		kv_json_member(stdout, "sentence", engine->sentence);
+		putchar('}');
 	}
 	puts("]}");
 }
