@@ -98,6 +98,9 @@ int kv_space_new(struct kv_core *core, const struct kv_gpu_ops *ops, void *gpu,
 		goto no_store;
 	if (kv_agent_new(&space->agent) < 0)
 		goto no_agent;
+	space->agent_slot = kv_core_thread_slot(core);
+	space->idle.first_passes = kv_gate_passes(&core->hot.gate);
+	atomic_init(&space->idle.wanted_ns, core->config.idle_ns);
 	kv_lock_init(&space->lock, KV_RANK_SPACE);
 	kv_lock_init(&space->stats_lock, KV_RANK_STATS);
 

@@ -40,6 +40,13 @@ struct kv_stats_sink {
 	/* row: 0-based, stable for the life of the reservation; base 0 frees the row */
 	void (*reservation)(void *ctx, uint32_t row, const struct kv_reservation_stats *stats);
 	struct kv_ledger ledger; /* of those who share the device; may be empty */
+	/* The three below may be NULL. By the space's agent, no lock held: what the process does
+	 * now, enum kv_coord_activity (coord_shm.h). */
+	void (*activity)(void *ctx, uint32_t activity);
+	/* One turn of the space's agent: for whatever the embedder has to do [outside], such as
+	 * answering other processes. Returns as a task of the agent does (agent.h). */
+	uint64_t (*turn)(void *ctx, struct kv_space *space, uint64_t now_ns);
+	uint32_t *doorbell; /* futex word in shared memory that wakes the agent; stays mapped */
 };
 
 struct kv_core_config {
@@ -48,6 +55,7 @@ struct kv_core_config {
 	uint64_t host_budget;      /* bytes of host memory that may hold SPILLED pages, per space */
 	uint64_t overcommit_bytes; /* promise beyond device plus host budget, per space; 0: none */
 	uint64_t drain_timeout_ns; /* bound on one quiesce; 0: 50 ms */
+	uint64_t idle_ns; /* evict everything after so long without a submission; 0: never */
 	/* One line for the operator; level 0 error, 1 warning, 2 info, 3 debug. May be NULL. No
 	 * lock of core is held. */
 	void (*log)(void *ctx, int level, const char *topic, const char *text);
@@ -75,10 +83,17 @@ int kv_space_new(struct kv_core *core, const struct kv_gpu_ops *ops, void *gpu,
 void kv_space_drop(struct kv_space *space, int ops_work);
 void *kv_space_gpu(const struct kv_space *space);
 /*
- * The agent of the space; never NULL. It has no thread until kv_agent_start(), which whoever made
- * the first reservation calls. kv_core_free() ends it.
+ * The agent of the space; never NULL. It has no thread until kv_space_attend(). kv_core_free() ends
+ * it.
  */
 struct kv_agent *kv_space_agent(const struct kv_space *space);
+/*
+ * Gives the agent its tasks and starts its thread. Whoever makes reservations calls it after each
+ * of them; it does nothing then but for the first time. Errors of kv_agent_start().
+ */
+int kv_space_attend(struct kv_space *space);
+/* Changes kv_core_config.idle_ns of this space. */
+void kv_space_set_idle(struct kv_space *space, uint64_t idle_ns);
 /* Calls visit for each space of core. */
 void kv_core_each_space(
 	struct kv_core *core, void (*visit)(void *ctx, struct kv_space *space), void *ctx);
@@ -250,6 +265,19 @@ int kv_evict(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes);
 int kv_evict_one(struct kv_reservation *r, uint64_t *ret_bytes);
 /* The same for all spaces and all bytes. Goes on after an error; returns the first one. */
 int kv_evict_all(struct kv_core *core);
+
+/*
+ * [outside] The same by windows of 1 GiB, the gate open in between, and counted as one eviction in
+ * the statistics. while_idle: stops after a window in which somebody submitted work.
+ */
+int kv_evict_gently(struct kv_space *space, uint64_t bytes, bool while_idle, uint64_t *ret_bytes);
+/*
+ * [outside] Moves EVICTED pages back to the device before anybody touches them, about bytes of them
+ * (UINT64_MAX: all; static reservations whole), in pieces between which others can close the gate.
+ * ret_bytes (may be NULL): how much. 0: done, or done until an error was met. With nothing done:
+ * errors as kv_touch().
+ */
+int kv_restore(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes);
 
 /*
  * [outside] Releases pages that releases, transient touches and zero fills have left behind, if

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "core/core.h"
+#include "core/idle.h"
 #include "core/rank.h"
 #include "core/store.h"
 #include "core/table.h"
@@ -38,8 +39,10 @@ struct kv_space {
 	uint64_t granularity;
 	struct kv_stats_sink sink;
 	struct kv_agent *agent;
+	uint32_t agent_slot; /* of the gate */
 
 	struct kv_store store; /* guarded by its own lock */
+	struct kv_idle idle;
 
 	struct kv_lock lock;               /* KV_RANK_SPACE */
 	uint64_t rows[KV_TABLE_ROWS / 64]; /* guarded by lock; row numbers in use */
@@ -76,6 +79,9 @@ struct kv_space {
 	_Atomic uint64_t pages_evicted;
 	_Atomic uint64_t pages_restored;
 	_Atomic uint64_t pages_spilled;
+	_Atomic uint64_t evictions;
+	_Atomic uint64_t evicted_bytes;
+	_Atomic uint64_t evict_ns;
 	_Atomic uint64_t refused;
 	_Atomic uint64_t passed;
 	_Atomic uint64_t denied;

@@ -46,6 +46,11 @@ void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_s
 		.wait_timeouts = kv_counted(&s->wait_timeouts),
 		.wait_ns = kv_counted(&s->wait_ns),
 		.wait_ns_max = kv_counted(&s->wait_ns_max),
+		.last_activity_ns = kv_counted(&s->idle.last_ns),
+		.submitted = kv_counted(&s->idle.submitted),
+		.evictions = kv_counted(&s->evictions),
+		.evicted_bytes = kv_counted(&s->evicted_bytes),
+		.evict_ns = kv_counted(&s->evict_ns),
 	};
 
 	for (unsigned i = 0; i < KV_STATS_BUCKETS; i++)

@@ -87,7 +87,7 @@ void kv_agents_start(struct kv_device *device)
 		return;
 	if (kv_hooks.config.evict_interval_ms)
 		kv_agent_add(agent, kv_stress_task, device);
-	err = kv_agent_start(agent);
+	err = kv_space_attend(device->space);
 	/* Stopped: the process is on its way out. */
 	if (err < 0 && err != -ESHUTDOWN)
 		kv_hooks_log(1, "agent",
