@@ -17,6 +17,7 @@
 #include "core/coord_shm.h"
 #include "core/reservation.h"
 #include "core/space.h"
+#include "core/want.h"
 #include "core/poison.h"
 
 #define NSEC_PER_SEC 1000000000ull
@@ -88,7 +89,7 @@ static int restore_some(struct kv_reservation *r, uint64_t bytes, uint64_t *ret_
 	*ret_bytes = 0;
 	kv_reservation_lock(r);
 	before = r->n_in_state[KV_PAGE_EVICTED];
-	if (!kv_reservation_is_live(r) || before == 0)
+	if (!kv_reservation_is_live(r) || before == 0 || kv_is_paused(r))
 		goto out;
 	if (kv_reservation_is_static(r)) {
 		error = kv_back_whole(r);
