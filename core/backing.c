@@ -166,6 +166,7 @@ static void commit(struct kv_reservation *r, uint64_t first, uint64_t end)
 {
 	struct kv_space *space = kv_reservation_space_of(r);
 
+	kv_core_revise(space->core);
 	for (uint64_t i = first; i < end; i++) {
 		struct kv_page *page = &r->pages[i];
 
@@ -185,46 +186,62 @@ static void commit(struct kv_reservation *r, uint64_t first, uint64_t end)
 	}
 }
 
-/* With what is to be had now. */
-static int back_now(struct kv_reservation *r, uint64_t first, uint64_t end, bool may_spill)
+/* Starts to back what needs it in [first, end). *ret_queued: some of it was. */
+static int back_pages(struct kv_reservation *r, uint64_t first, uint64_t end, bool may_spill,
+	bool *ret_queued)
 {
-	struct kv_space *space = kv_reservation_space_of(r);
 	uint64_t a = first, b;
-	bool queued = false;
-	int error = 0, flush_error;
+	int error = 0;
 
-	if (r->n_in_state[KV_PAGE_EMPTY] + r->n_in_state[KV_PAGE_EVICTED] == 0)
-		return 0;
 	while (error == 0) {
 		while (a < end && !needs_memory(&r->pages[a]))
 			a++;
-		if (a == end)
+		if (a >= end)
 			break;
 		for (b = a + 1; b < end && needs_memory(&r->pages[b]); b++)
 			;
 		error = back_run(r, a, b, may_spill);
 		if (error == 0)
-			queued = true;
+			*ret_queued = true;
 		a = b;
 	}
-	if (!queued)
-		return error;
-	flush_error = kv_gpu_flush(space);
-	if (flush_error < 0) {
-		undo(r, first, end, true);
-		return flush_error;
-	}
-	commit(r, first, end);
 	return error;
 }
 
-static uint64_t bytes_missing(const struct kv_reservation *r, uint64_t first, uint64_t end)
+/* With what is to be had now. */
+static int back_now(
+	struct kv_reservation *r, const struct kv_series *series, uint32_t n, bool may_spill)
 {
-	uint64_t n = 0;
+	struct kv_space *space = kv_reservation_space_of(r);
+	bool queued = false;
+	int error = 0, flush_error;
 
-	for (uint64_t i = first; i < end; i++)
-		n += needs_memory(&r->pages[i]);
-	return n * r->page_size;
+	if (r->n_in_state[KV_PAGE_EMPTY] + r->n_in_state[KV_PAGE_EVICTED] == 0)
+		return 0;
+	for (uint32_t i = 0; i < n && error == 0; i++)
+		error = back_pages(r, series[i].first, series[i].end, may_spill, &queued);
+	if (!queued)
+		return error;
+	flush_error = kv_gpu_flush(space);
+	for (uint32_t i = 0; i < n; i++) {
+		if (flush_error < 0)
+			undo(r, series[i].first, series[i].end, true);
+		else
+			commit(r, series[i].first, series[i].end);
+	}
+	return flush_error < 0 ? flush_error : error;
+}
+
+static uint64_t bytes_missing(
+	const struct kv_reservation *r, const struct kv_series *series, uint32_t n)
+{
+	uint64_t missing = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		for (uint64_t page = series[i].first; page < series[i].end; page++)
+			missing += needs_memory(&r->pages[page]);
+	}
+	return missing * r->page_size;
 }
 
 /*
@@ -232,25 +249,32 @@ static uint64_t bytes_missing(const struct kv_reservation *r, uint64_t first, ui
  * while waiting, which only lets other submissions back more: the caller is inside the gate, so
  * nothing is taken away or freed meanwhile.
  */
-int kv_back(struct kv_reservation *r, uint64_t first, uint64_t end)
+int kv_back_series(struct kv_reservation *r, const struct kv_series *series, uint32_t n)
 {
 	struct kv_space *space = kv_reservation_space_of(r);
 	uint64_t start_ns, missing;
 	bool last = !space->sink.ledger.ops;
-	int error = back_now(r, first, end, last);
+	int error = back_now(r, series, n, last);
 
 	if (error != -ENOMEM || last)
 		return error;
 	start_ns = kv_gpu_now(space);
 	do {
-		missing = bytes_missing(r, first, end);
+		missing = bytes_missing(r, series, n);
 		kv_reservation_unlock(r);
 		last = kv_ledger_wait(space, missing, start_ns) < 0;
 		kv_reservation_lock(r);
 		r->changed = true; /* for the caller, who looks whether this was a slow one */
-		error = back_now(r, first, end, last);
+		error = back_now(r, series, n, last);
 	} while (error == -ENOMEM && !last);
 	return error;
+}
+
+int kv_back(struct kv_reservation *r, uint64_t first, uint64_t end)
+{
+	const struct kv_series series = {first, end};
+
+	return kv_back_series(r, &series, 1);
 }
 
 /* All pages by one handle. -ENOMEM: there is none of this size; nothing has changed. */

@@ -14,6 +14,11 @@
  * the device and it is full, the mutex is let go of while they are asked, and taken again.
  */
 int kv_back(struct kv_reservation *r, uint64_t first, uint64_t end);
+/* The same for several series of pages, in any order, with one flush for all. */
+struct kv_series {
+	uint64_t first, end;
+};
+int kv_back_series(struct kv_reservation *r, const struct kv_series *series, uint32_t n);
 /* The same for all pages, with one handle if r is static and nothing of it is mapped. */
 int kv_back_whole(struct kv_reservation *r);
 /* Notes that a submission took the slow path. */

@@ -35,6 +35,7 @@ int kv_core_new(const struct kv_core_config *config, struct kv_core **ret_core)
 	atomic_init(&core->spaces, NULL);
 	atomic_init(&core->hot.n_live, 0);
 	atomic_init(&core->hot.n_unsettled, 0);
+	atomic_init(&core->hot.revision, 0);
 	atomic_init(&core->hot.lo, 0);
 	atomic_init(&core->hot.hi, 0);
 	atomic_init(&core->hot.wide_lo, 0);

@@ -186,6 +186,12 @@ static inline void kv_core_leave(struct kv_core *core, uint32_t slot);
  */
 int kv_touch(struct kv_reservation *r, uint64_t offset, uint64_t length);
 
+struct kv_range {
+	uint64_t offset, length; /* bytes from the base */
+};
+/* [inside] The same for several ranges of one reservation, in any order, with one flush for all. */
+int kv_touch_ranges(struct kv_reservation *r, const struct kv_range *ranges, uint32_t n_ranges);
+
 /* [inside] One run of pages in the same condition, for copies out of and zero fills over EMPTY
  * pages. */
 struct kv_run {

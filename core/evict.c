@@ -108,6 +108,7 @@ static void lose_page(struct kv_reservation *r, uint64_t page)
 	struct kv_space *space = kv_reservation_space_of(r);
 
 	kv_count(&space->pages_released, 1);
+	kv_core_revise(space->core);
 	if (r->pages[page].host) {
 		kv_page_set(r, page, KV_PAGE_EVICTED);
 		kv_count(&space->pages_evicted, 1);

@@ -33,6 +33,10 @@ struct kv_core_hot {
 	 * reservation that needed attention before and after */
 	_Atomic uint64_t lo;
 	_Atomic uint64_t hi;
+	/* Rises when a page gets memory or loses it, or is taken off the list of what goes at the
+	 * next reap. atomic: relaxed; what a thread has caused itself it sees, what is lost is lost
+	 * while the gate is closed, the rest it may see late */
+	_Atomic uint64_t revision;
 	/* Bounds of those and of what is watched (kv_core_watch()). atomic: as lo and hi */
 	_Atomic uint64_t wide_lo;
 	_Atomic uint64_t wide_hi;
@@ -86,6 +90,17 @@ static inline void kv_core_wide_bounds(
 
 	*ret_low = atomic_load_explicit(&hot->wide_lo, memory_order_relaxed);
 	*ret_high = atomic_load_explicit(&hot->wide_hi, memory_order_relaxed);
+}
+
+/*
+ * [inside] [hot] As long as this is the same, no page has got or lost memory, and none that was
+ * released has been touched since: what was touched once is still there.
+ */
+static inline uint64_t kv_core_revision(const struct kv_core *core)
+{
+	const struct kv_core_hot *hot = (const struct kv_core_hot *)core;
+
+	return atomic_load_explicit(&hot->revision, memory_order_relaxed);
 }
 
 static inline void kv_core_enter(struct kv_core *core, uint32_t slot)

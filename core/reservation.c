@@ -239,6 +239,7 @@ static void forget_pages(struct kv_reservation *r)
 	}
 	r->n_with_memory = 0;
 	r->big = 0;
+	kv_core_revise(space->core);
 }
 
 int kv_reservation_destroy(struct kv_reservation *r, int ops_work)

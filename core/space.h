@@ -135,6 +135,12 @@ static inline void kv_space_changed(struct kv_space *space)
 	atomic_fetch_add(&space->generation, 1);
 }
 
+/* See kv_core_revision(). */
+static inline void kv_core_revise(struct kv_core *core)
+{
+	atomic_fetch_add_explicit(&core->hot.revision, 1, memory_order_relaxed);
+}
+
 /* Pages have been marked for the next reap. No lock need be held; makes no driver call. */
 static inline void kv_space_mark(struct kv_space *space)
 {

@@ -28,32 +28,65 @@ static bool is_quiet(struct kv_reservation *r)
 	return atomic_load_explicit(&r->quiet, memory_order_acquire);
 }
 
-int kv_touch(struct kv_reservation *r, uint64_t offset, uint64_t length)
+/* What was thought of the pages [first, end) is not true any more: they are used. */
+static void use_pages(struct kv_reservation *r, uint64_t first, uint64_t end)
 {
-	struct kv_space *space = kv_reservation_space_of(r);
-	uint64_t first, end;
-	int error = 0;
-	bool slow;
+	uint8_t flags = 0;
 
-	/* Static and whole: nothing to back, and nothing is believed about its content. */
-	if (is_quiet(r) || !clip(r, &offset, &length))
-		return 0;
-	kv_reservation_lock(r);
-	if (!kv_reservation_is_live(r)) {
-		kv_reservation_unlock(r);
-		return 0;
+	for (uint64_t i = first; i < end; i++) {
+		flags |= r->pages[i].flags;
+		r->pages[i].flags &= ~KV_PAGE_GUESSES;
 	}
+	if (flags & KV_PAGE_DEAD)
+		kv_core_revise(kv_reservation_space_of(r)->core);
+}
+
+/* Series of pages at once: what is on the stack is bounded. */
+#define SERIES_MAX 256u
+
+/* [lock] n <= SERIES_MAX ranges. */
+static int touch_some(struct kv_reservation *r, const struct kv_range *ranges, uint32_t n_ranges)
+{
+	struct kv_series series[SERIES_MAX];
+	uint32_t n = 0;
+	int error;
+
+	for (uint32_t i = 0; i < n_ranges; i++) {
+		uint64_t offset = ranges[i].offset, length = ranges[i].length;
+
+		if (!clip(r, &offset, &length))
+			continue;
+		series[n].first = offset / r->page_size;
+		series[n++].end = (offset + length - 1) / r->page_size + 1;
+	}
+	if (!n)
+		return 0;
 	atomic_store_explicit(&r->paused, false, memory_order_relaxed);
-	first = offset / r->page_size;
-	end = (offset + length - 1) / r->page_size + 1;
 	/* A static one has to be whole for this submission anyway: all at once is cheaper. */
 	if (kv_reservation_is_static(r))
 		error = kv_back_whole(r);
 	else
-		error = kv_back(r, first, end);
-	if (error == 0) {
-		for (uint64_t i = first; i < end; i++)
-			r->pages[i].flags &= ~KV_PAGE_GUESSES;
+		error = kv_back_series(r, series, n);
+	for (uint32_t i = 0; i < n && error == 0; i++)
+		use_pages(r, series[i].first, series[i].end);
+	return error;
+}
+
+int kv_touch_ranges(struct kv_reservation *r, const struct kv_range *ranges, uint32_t n_ranges)
+{
+	struct kv_space *space = kv_reservation_space_of(r);
+	int error = 0;
+	bool slow;
+
+	/* Static and whole: nothing to back, and nothing is believed about its content. */
+	if (is_quiet(r))
+		return 0;
+	kv_reservation_lock(r);
+	for (uint32_t i = 0; i < n_ranges && error == 0; i += SERIES_MAX) {
+		uint32_t n = n_ranges - i < SERIES_MAX ? n_ranges - i : SERIES_MAX;
+
+		if (kv_reservation_is_live(r))
+			error = touch_some(r, ranges + i, n);
 	}
 	slow = r->changed;
 	kv_reservation_unlock(r);
@@ -62,6 +95,15 @@ int kv_touch(struct kv_reservation *r, uint64_t offset, uint64_t length)
 		kv_space_publish(space);
 	}
 	return error;
+}
+
+int kv_touch(struct kv_reservation *r, uint64_t offset, uint64_t length)
+{
+	const struct kv_range range = {offset, length};
+
+	if (!clip(r, &offset, &length))
+		return 0;
+	return kv_touch_ranges(r, &range, 1);
 }
 
 void kv_run_at(struct kv_reservation *r, uint64_t offset, uint64_t end, struct kv_run *ret_run)
@@ -241,6 +283,7 @@ int kv_touch_transient(struct kv_reservation *r, uint64_t offset, uint64_t lengt
 	end = (offset + length - 1) / r->page_size + 1;
 	for (uint64_t i = first; i < end; i++)
 		guess_transient(&r->pages[i], assume_dead && !(r->wants && r->wants[i]));
+	kv_core_revise(space->core);
 	error = kv_back(r, first, end);
 	for (uint64_t i = first; error < 0 && i < end; i++) {
 		if (!kv_page_is_ready(&r->pages[i]))

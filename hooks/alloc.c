@@ -15,6 +15,7 @@
 #include "hooks/frames.h"
 #include "hooks/history.h"
 #include "hooks/origin.h"
+#include "hooks/planes.h"
 #include "hooks/recognise.h"
 
 /* What cuMemAllocPitch rounds rows up to on every device so far. */
@@ -261,6 +262,8 @@ static bool free_reservation(CUdeviceptr addr, CUresult *ret_result)
 		return false;
 	size = kv_reservation_requested(r);
 	space = kv_reservation_space(r);
+	if (kv_hooks.config.rules)
+		kv_planes_forget(addr, size);
 	err = give_back(addr);
 	if (err == -ENOENT)
 		return false; /* another thread was faster: the driver knows no such address either

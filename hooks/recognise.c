@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hooks/call.h"
+#include "hooks/planes.h"
 #include "hooks/rules/rules.h"
 #include "hooks/rules/shadow.h"
 
@@ -192,6 +193,8 @@ int kv_recognise_launch(
 		kill_written(kernel, &launch, known ? &reach : NULL);
 	pthread_mutex_unlock(&mutex);
 	kv_recognise_described();
+	if (known)
+		kv_planes_launch(&reach);
 	err = known ? touch(&reach) : 0;
 	return err ? err : leak_unexplained(kernel, &launch, known ? reach.explained : 0);
 }

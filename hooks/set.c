@@ -5,6 +5,7 @@
 #include "hooks/call.h"
 #include "hooks/copy.h"
 #include "hooks/launch.h"
+#include "hooks/planes.h"
 #include "hooks/recognise.h"
 
 /* ---- the driver's functions ---- */
@@ -84,9 +85,13 @@ static CUresult zero_linear(
 	}
 	if (res == CUDA_SUCCESS && nothing)
 		res = kv_stream_verdict(set->way.stream, set->way.per_thread);
-	if (res == CUDA_SUCCESS)
-		kv_zero_done(r, offset, length);
-	return res;
+	if (res != CUDA_SUCCESS)
+		return res;
+	kv_zero_done(r, offset, length);
+	/* The engine starts anew: what was there need not even be looked at. */
+	if (kv_hooks.config.rules && !offset && length >= kv_reservation_requested(r))
+		kv_planes_clear(base, length);
+	return CUDA_SUCCESS;
 }
 
 CUresult kv_set_zero(const struct kv_way *way, CUdeviceptr dst, uint64_t length)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_release.c - what an engine will not read again: marked, and gone at the next reap. */
+#include <errno.h>
+
 #include "tests/unit/test.h"
 
 #define P 4096ull
@@ -212,6 +214,92 @@ Test(transient, of_a_range_backs_no_page_beyond_it)
 	EXPECT(bytes, 0); /* it was not zero */
 	EXPECT(app_read(&f, &b, 0, 16 * P), 0);
 	EXPECT_SANE(&f);
+	EXPECT(buffer_free(&f, &b), 0);
+	CLOSE(&f);
+}
+
+Test(ranges, of_several_planes_are_backed_with_one_flush)
+{
+	const struct kv_range ranges[] = {
+		{12 * P, 1}, {0, 2 * P}, {5 * P - 1, 2}, {14 * P, 100 * P}, {20 * P, 1}, {3, 0}};
+	struct fixture f;
+	struct buffer b;
+
+	fixture_open(&f, (struct fixture_options){0});
+	EXPECT(buffer_new(&f, 16 * P, &b), 0);
+	kv_core_enter(f.core, f.slot);
+	EXPECT(kv_touch_ranges(b.r, ranges, 6), 0);
+	kv_core_leave(f.core, f.slot);
+	EXPECT(pages_in(&b, KV_PAGE_BACKED), 7);
+	EXPECT(fake_gpu_calls(f.gpu, FAKE_FLUSH), 1);
+	EXPECT(fake_gpu_calls(f.gpu, FAKE_SET_ACCESS), 4);
+	EXPECT(fake_gpu_calls(f.gpu, FAKE_ZERO), 4);
+	EXPECT_SANE(&f);
+	EXPECT(app_read(&f, &b, 0, 16 * P), 0);
+	EXPECT(buffer_free(&f, &b), 0);
+	CLOSE(&f);
+}
+
+Test(ranges, that_cannot_all_be_had_keep_what_was_complete)
+{
+	const struct kv_range ranges[] = {{0, 2 * P}, {4 * P, 2 * P}, {8 * P, 2 * P}};
+	struct fixture f;
+	struct buffer b;
+
+	fixture_open(&f, (struct fixture_options){.device_pages = 16});
+	EXPECT(buffer_new(&f, 16 * P, &b), 0);
+	fake_gpu_set_foreign(f.gpu, 11 * P); /* five are left */
+	kv_core_enter(f.core, f.slot);
+	EXPECT(kv_touch_ranges(b.r, ranges, 3), -ENOMEM);
+	kv_core_leave(f.core, f.slot);
+	EXPECT(pages_in(&b, KV_PAGE_BACKED), 4);
+	EXPECT_SANE(&f);
+	fake_gpu_set_foreign(f.gpu, 0);
+	EXPECT(app_read(&f, &b, 0, 16 * P), 0);
+	EXPECT(buffer_free(&f, &b), 0);
+	CLOSE(&f);
+}
+
+Test(ranges, whose_fill_fails_are_none_of_them_backed)
+{
+	const struct kv_range ranges[] = {{0, 2 * P}, {4 * P, 2 * P}};
+	struct fixture f;
+	struct buffer b;
+
+	fixture_open(&f, (struct fixture_options){0});
+	EXPECT(buffer_new(&f, 8 * P, &b), 0);
+	fake_gpu_fail_kind(f.gpu, FAKE_FLUSH, 1, -EIO);
+	kv_core_enter(f.core, f.slot);
+	EXPECT(kv_touch_ranges(b.r, ranges, 2), -EIO);
+	kv_core_leave(f.core, f.slot);
+	EXPECT(pages_in(&b, KV_PAGE_EMPTY), 8);
+	EXPECT_SANE(&f);
+	EXPECT(app_read(&f, &b, 0, 8 * P), 0);
+	EXPECT(buffer_free(&f, &b), 0);
+	CLOSE(&f);
+}
+
+Test(revision, changes_with_pages_and_with_marks_that_are_taken_back)
+{
+	struct fixture f;
+	struct buffer b;
+	uint64_t seen;
+
+	fixture_open(&f, (struct fixture_options){0});
+	EXPECT(buffer_new(&f, 8 * P, &b), 0);
+	EXPECT(app_write(&f, &b, 0, 4 * P, 1), 0);
+	seen = kv_core_revision(f.core);
+	EXPECT(app_write(&f, &b, 0, 4 * P, 2), 0);
+	app_release(&f, &b, 2 * P, 2 * P);
+	EXPECT(kv_core_revision(f.core), seen);
+	EXPECT(app_write(&f, &b, 2 * P, P, 3), 0); /* was to go */
+	EXPECT(kv_core_revision(f.core) != seen, 1);
+	seen = kv_core_revision(f.core);
+	EXPECT(kv_reap(f.space, NULL), 0);
+	EXPECT(kv_core_revision(f.core) != seen, 1);
+	seen = kv_core_revision(f.core);
+	EXPECT(app_write(&f, &b, 6 * P, P, 3), 0);
+	EXPECT(kv_core_revision(f.core) != seen, 1);
 	EXPECT(buffer_free(&f, &b), 0);
 	CLOSE(&f);
 }

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * planes.h - the planes of a KV cache: what is written in step grows in step, and what attention no
+ * longer reaches goes (P8).
+ *
+ * A plane is one tensor's rows. Recognised writers prove it: only what such a writer has written is
+ * ever released, and only planes that were written in step are backed in step. Readers tell how
+ * many rows are live: what is above is dead until it has been written again, all but one spare page
+ * per plane, so that an extent that swings around a page boundary costs nothing.
+ *
+ * The table is of fixed size; a plane that does not fit is neither released nor backed ahead.
+ * Within a page everything here is a hash look-up and some loads: no lock, no call into core. At a
+ * page boundary one leaf mutex is taken, never across a call into core.
+ */
+#ifndef KV_HOOKS_PLANES_H
+#define KV_HOOKS_PLANES_H
+
+#include <stdint.h>
+
+#include "hooks/rules/rules.h"
+
+/*
+ * [inside] [hot] What a recognised launch does to planes, before its accesses are touched: its
+ * planes are remembered as written where its written accesses lie; where one crosses into a new
+ * page, all that are written in step with it get theirs in one batch; what lies above its extents
+ * is released. In a graph: for each node, in node order. Errors are the accesses' to report.
+ */
+void kv_planes_launch(const struct kv_reach *reach);
+
+/* The two halves of it, for who keeps something else than a reach. */
+struct kv_written {
+	uint64_t low, high; /* addresses, low < high */
+};
+/*
+ * [inside] [hot] All that one launch writes to the plane at base, in rows of row_stride bytes: n
+ * spans, rising. base <= spans[0].low.
+ */
+void kv_planes_write(
+	uint64_t base, uint64_t row_stride, const struct kv_written *spans, uint32_t n_spans);
+/* [inside] [hot] */
+void kv_planes_read(const struct kv_extent *extent);
+/*
+ * What has happened to pages and planes so far: as long as the number is the same, repeating the
+ * same kv_planes_write() and kv_planes_read() calls has no effect, and they may be left out. [hot]
+ */
+uint64_t kv_planes_revision(void);
+
+/* [inside] A fill of [base, base + length), a whole allocation, with zero has been submitted: if
+ * planes were written there, it is what an engine does that starts anew, and nothing is live. */
+void kv_planes_clear(uint64_t base, uint64_t length);
+/* The allocation is freed: nothing is known about its addresses any more. */
+void kv_planes_forget(uint64_t base, uint64_t length);
+
+#endif
