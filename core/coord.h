@@ -124,7 +124,8 @@ struct kv_coord_asked {
 	uint32_t ticket;
 	uint64_t bytes;
 	int32_t by_pid;
-	char tag[32]; /* ends within */
+	uint32_t flags; /* as in struct kv_coord_command */
+	char tag[32];   /* ends within */
 };
 /* The oldest request that is pending, without a lock. False: none. */
 bool kv_coord_next(struct kv_coord *coord, struct kv_coord_asked *ret_asked);

@@ -158,14 +158,15 @@ int kv_coord_set_limits(
 	return error;
 }
 
-/* Locked. */
-static void post(
-	struct kv_coord_command *command, uint64_t bytes, const char *tag, uint32_t *ret_ticket)
+void kv_coord_post_locked(struct kv_coord_command *command, uint64_t bytes, uint32_t flags,
+	const char *tag, uint32_t *ret_ticket)
 {
 	bool pending = command->asked != __atomic_load_n(&command->answered, __ATOMIC_ACQUIRE);
 
 	if (!pending || bytes > command->bytes)
 		__atomic_store_n(&command->bytes, bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(
+		&command->flags, pending ? command->flags | flags : flags, __ATOMIC_RELAXED);
 	if (!pending)
 		command->asked_ns = kv_coord_now_ns();
 	command->by_pid = (int32_t)getpid();
@@ -192,7 +193,8 @@ int kv_coord_post(struct kv_coord *coord, uint32_t slot, enum kv_coord_command_k
 	kv_coord_sweep(coord);
 	used = used_slot(coord, slot);
 	if (used && used->state == KV_COORD_ACTIVE)
-		post(&used->control.commands[kind], bytes, tag, ret_ticket);
+		kv_coord_post_locked(
+			&used->control.commands[kind], bytes, KV_COORD_IN_USE_TOO, tag, ret_ticket);
 	else
 		error = -ESRCH;
 	kv_coord_unlock(coord);
@@ -254,6 +256,7 @@ bool kv_coord_next(struct kv_coord *coord, struct kv_coord_asked *ret_asked)
 		return false;
 	ret_asked->bytes = __atomic_load_n(&oldest->bytes, __ATOMIC_RELAXED);
 	ret_asked->by_pid = oldest->by_pid;
+	ret_asked->flags = __atomic_load_n(&oldest->flags, __ATOMIC_RELAXED);
 	memcpy(ret_asked->tag, oldest->tag, sizeof(ret_asked->tag));
 	ret_asked->tag[sizeof(ret_asked->tag) - 1] = '\0';
 	return true;

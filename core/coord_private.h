@@ -23,8 +23,9 @@ struct kv_coord {
 	uint64_t lock_timeout_ns;   /* immutable after join */
 	pthread_mutex_t mutex;      /* of this process: one writer of the slot at a time */
 	struct kv_coord_slot *slot; /* guarded by mutex; NULL after leave or in a forked child */
-	bool gone;                  /* atomic: relaxed; has left, or is a forked child's copy */
-	uint32_t limits_seen;       /* atomic: relaxed; of kv_coord_new_limits() */
+	struct kv_coord_ledger *ledger; /* immutable once made; NULL: none */
+	bool gone;                      /* atomic: relaxed; has left, or is a forked child's copy */
+	uint32_t limits_seen;           /* atomic: relaxed; of kv_coord_new_limits() */
 };
 
 #ifdef KV_COORD_POINTS
@@ -53,6 +54,11 @@ void kv_coord_sum(struct kv_coord_segment *segment);
 /* True if the slot that was claimed is still this process's. Locked, or it may just have changed.
  */
 bool kv_coord_is_mine(const struct kv_coord *coord);
+/* Posts one request. Locked. */
+void kv_coord_post_locked(struct kv_coord_command *command, uint64_t bytes, uint32_t flags,
+	const char *tag, uint32_t *ret_ticket);
+/* In the child after a fork. */
+void kv_coord_ledger_forked(struct kv_coord *coord);
 /* Wakes everybody who waits on a process-shared futex word. */
 void kv_coord_wake(uint32_t *word);
 /* Waits while *word is value, at most timeout_ns. Spurious returns are normal. */

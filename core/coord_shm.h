@@ -65,6 +65,10 @@ enum kv_coord_command_kind {
 	KV_COORD_RESUME = 4,  /* ends that */
 };
 
+/* Pages whose content must be kept may be moved out to give so much; else only what costs nothing.
+ */
+#define KV_COORD_IN_USE_TOO 1u
+
 /*
  * One kind of request and its answer. A request is pending while asked != answered. A new post of
  * the same kind while one is pending joins it: the larger bytes counts, one answer answers both.
@@ -77,7 +81,7 @@ struct kv_coord_command {
 	int64_t result;    /* bytes moved, or a negative errno; before answered */
 	uint64_t asked_ns; /* CLOCK_MONOTONIC of the oldest post that is pending */
 	int32_t by_pid;    /* who asked last */
-	uint32_t pad;
+	uint32_t flags;    /* of RECLAIM: KV_COORD_IN_USE_TOO */
 	char tag[32];
 };
 

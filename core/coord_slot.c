@@ -374,6 +374,19 @@ void kv_coord_forget(struct kv_coord *coord)
 	coord->slot = NULL;
 	__atomic_store_n(&coord->gone, true, __ATOMIC_RELAXED);
 	pthread_mutex_init(&coord->mutex, NULL);
+	kv_coord_ledger_forked(coord);
+}
+
+/* The part of it that the ledger sums up. */
+static void put_account(struct kv_coord_account *account, const struct kv_process_stats *stats)
+{
+	__atomic_store_n(&account->native, stats->native, __ATOMIC_RELAXED);
+	__atomic_store_n(&account->spare, stats->spare, __ATOMIC_RELAXED);
+	__atomic_store_n(&account->dead, stats->dead, __ATOMIC_RELAXED);
+	__atomic_store_n(&account->activity_ns,
+		stats->last_activity_ns > stats->last_submission_ns ? stats->last_activity_ns
+								    : stats->last_submission_ns,
+		__ATOMIC_RELAXED);
 }
 
 void kv_coord_put_process(struct kv_coord *coord, const struct kv_process_stats *stats)
@@ -382,6 +395,7 @@ void kv_coord_put_process(struct kv_coord *coord, const struct kv_process_stats 
 	if (coord->slot && kv_coord_is_mine(coord)) {
 		begin_write(coord->slot);
 		coord->slot->process = *stats;
+		put_account(&coord->file.segment->accounts[coord->index], stats);
 		coord->slot->n_rows = (uint32_t)stats->n_reservations;
 		end_write(coord->slot);
 	}

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* coord_ledger.c - see coord_ledger.h. */
+#include "core/coord_ledger.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/coord_private.h"
+#include "core/coord_snapshot.h"
+
+#define LOCK_NS 20000000ull    /* a page's patience with the segment's mutex */
+#define BLIND_NS 1000000000ull /* without asking, after the mutex could not be had */
+
+struct kv_coord_ledger {
+	struct kv_coord_ledger_config config; /* immutable */
+	pthread_mutex_t mutex;
+	uint64_t used;           /* guarded by mutex; bytes of handles, also of those being made */
+	uint64_t charged;        /* guarded by mutex; the account's, which only we write */
+	uint64_t waiting;        /* guarded by mutex; bytes that this process's threads wait for */
+	uint64_t blind_until_ns; /* guarded by mutex */
+	struct kv_coord_scratch scratch; /* guarded by the segment's mutex */
+	uint64_t n_locks;                /* atomic: relaxed */
+};
+
+static struct kv_coord_account *account_of(struct kv_coord *coord)
+{
+	return &coord->file.segment->accounts[coord->index];
+}
+
+static void put64(uint64_t *field, uint64_t value)
+{
+	__atomic_store_n(field, value, __ATOMIC_RELAXED);
+}
+
+static uint64_t minus(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* ---- up: under the segment's mutex ---- */
+
+static int lock(struct kv_coord *coord, uint64_t timeout_ns)
+{
+	int error = kv_coord_lock_within(coord, timeout_ns);
+
+	if (!error)
+		__atomic_add_fetch(&coord->ledger->n_locks, 1, __ATOMIC_RELAXED);
+	return error;
+}
+
+/* Both locked. What was taken blindly exists: it is charged as it is. */
+static void raise_to(struct kv_coord *coord, uint64_t charged)
+{
+	struct kv_coord_ledger *l = coord->ledger;
+
+	l->charged = charged > l->used ? charged : l->used;
+	put64(&account_of(coord)->charged, l->charged);
+	KV_COORD_POINT("charge: raised, sums are old");
+	kv_coord_sum(coord->file.segment);
+}
+
+/* Raises the charge so that bytes more can be used. The ledger's mutex is held. */
+static int refill(struct kv_coord *coord, uint64_t bytes)
+{
+	struct kv_coord_ledger *l = coord->ledger;
+	struct kv_coord_snapshot *s = &l->scratch.snapshot;
+	uint64_t grant, needed, more = l->config.lease_bytes;
+	int error = lock(coord, LOCK_NS);
+
+	/* its holder does not let go: see coord_ledger.h */
+	if (error)
+		return kv_coord_now_ns() < l->blind_until_ns ? 0 : -ENOMEM;
+	KV_COORD_POINT("charge: locked");
+	if (l->used > l->charged)
+		raise_to(coord, l->used);
+	needed = minus(l->used + bytes, l->charged);
+	kv_coord_snapshot(coord, 0, l->config.residency_ns, l->config.wait_ns, s);
+	/* Nothing ahead while others wait; and the last memory is not for leases. */
+	if (__atomic_load_n(&coord->file.segment->n_waiting, __ATOMIC_RELAXED))
+		more = 0;
+	else if (more > minus(s->policy.capacity, s->charged) / 8)
+		more = minus(s->policy.capacity, s->charged) / 8;
+	grant = kv_policy_grant(&s->policy, s->me, needed + more);
+	if (grant >= needed)
+		raise_to(coord, l->charged + grant);
+	else
+		error = -ENOMEM;
+	kv_coord_unlock(coord);
+	return error;
+}
+
+static int ledger_charge(void *ctx, uint64_t bytes)
+{
+	struct kv_coord *coord = ctx;
+	struct kv_coord_ledger *l = coord->ledger;
+	int error = 0;
+
+	pthread_mutex_lock(&l->mutex);
+	if (kv_coord_is_mine(coord)) {
+		if (bytes > UINT64_MAX - l->used)
+			error = -ENOMEM;
+		else if (l->used + bytes > l->charged)
+			error = refill(coord, bytes);
+		if (!error) {
+			l->used += bytes;
+			/* release: whoever reads what is held reads a charge that covers it;
+			 * partner is kv_coord_read_account() */
+			__atomic_store_n(&account_of(coord)->held, l->used, __ATOMIC_RELEASE);
+		}
+	}
+	pthread_mutex_unlock(&l->mutex);
+	return error;
+}
+
+/* ---- down: without it ---- */
+
+/* The ledger's mutex is held. Keeps so many bytes of the lease. */
+static void lower(struct kv_coord *coord, uint64_t keep)
+{
+	struct kv_coord_ledger *l = coord->ledger;
+	struct kv_coord_segment *segment = coord->file.segment;
+
+	if (l->used + keep >= l->charged)
+		return;
+	l->charged = l->used + keep;
+	KV_COORD_POINT("uncharge: lease not given back yet");
+	put64(&account_of(coord)->charged, l->charged);
+	__atomic_add_fetch(&segment->freed, 1, __ATOMIC_RELEASE);
+	if (__atomic_load_n(&segment->n_waiting, __ATOMIC_RELAXED))
+		kv_coord_wake(&segment->freed);
+}
+
+static void ledger_uncharge(void *ctx, uint64_t bytes)
+{
+	struct kv_coord *coord = ctx;
+	struct kv_coord_ledger *l = coord->ledger;
+	uint64_t keep = l->config.lease_bytes;
+
+	pthread_mutex_lock(&l->mutex);
+	if (kv_coord_is_mine(coord)) {
+		l->used = minus(l->used, bytes);
+		__atomic_store_n(&account_of(coord)->held, l->used, __ATOMIC_RELEASE);
+		if (__atomic_load_n(&coord->file.segment->n_waiting, __ATOMIC_RELAXED))
+			lower(coord, 0);
+		else if (minus(l->charged, l->used) > 2 * keep)
+			lower(coord, keep);
+	}
+	pthread_mutex_unlock(&l->mutex);
+}
+
+void kv_coord_ledger_settle(struct kv_coord *coord)
+{
+	struct kv_coord_ledger *l = coord->ledger;
+
+	if (!l)
+		return;
+	pthread_mutex_lock(&l->mutex);
+	if (kv_coord_is_mine(coord))
+		lower(coord, 0);
+	pthread_mutex_unlock(&l->mutex);
+}
+
+static void ledger_forget(void *ctx)
+{
+	struct kv_coord *coord = ctx;
+	struct kv_coord_ledger *l = coord->ledger;
+
+	pthread_mutex_lock(&l->mutex);
+	l->used = 0;
+	if (kv_coord_is_mine(coord)) {
+		__atomic_store_n(&account_of(coord)->held, 0, __ATOMIC_RELEASE);
+		lower(coord, 0);
+	}
+	pthread_mutex_unlock(&l->mutex);
+}
+
+/* ---- promises ---- */
+
+static void ledger_seen(void *ctx, uint64_t free_bytes, uint64_t total_bytes)
+{
+	struct kv_coord *coord = ctx;
+	struct kv_coord_segment *segment = coord->file.segment;
+	struct kv_coord_account account;
+	uint64_t explained = 0;
+
+	if (!kv_coord_is_mine(coord) || kv_coord_lock_within(coord, LOCK_NS) != 0)
+		return;
+	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++) {
+		kv_coord_read_account(segment, i, &account);
+		explained = kv_coord_add(explained, kv_coord_add(account.held, account.native));
+	}
+	put64(&segment->outside, minus(minus(total_bytes, free_bytes), explained));
+	put64(&segment->free_seen, free_bytes);
+	put64(&segment->free_seen_ns, kv_coord_now_ns());
+	kv_coord_unlock(coord);
+}
+
+/* Locked. */
+static bool can_promise(struct kv_coord *coord, uint64_t reserve, uint64_t native)
+{
+	struct kv_coord_segment *segment = coord->file.segment;
+	const struct kv_coord_account *mine = account_of(coord);
+	struct kv_coord_limits limits;
+	uint64_t overcommit = 0, asked, there;
+
+	kv_coord_sum(segment);
+	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++)
+		if (segment->accounts[i].overcommit > overcommit)
+			overcommit = segment->accounts[i].overcommit;
+	asked = kv_coord_add(segment->promised_total, segment->native_total);
+	asked = kv_coord_add(kv_coord_add(asked, segment->outside), kv_coord_add(reserve, native));
+	there = kv_coord_add(
+		kv_coord_add(segment->gpu_total, segment->host_budget_total), overcommit);
+	if (asked > there)
+		return false;
+	/* A maximum of its own is no less of a bound than the device. */
+	if (kv_coord_limits(coord, coord->index, &limits, NULL) != 0 || !reserve)
+		return true;
+	return kv_coord_add(mine->promised, reserve) <=
+	       kv_coord_add(kv_coord_add(limits.max, mine->host_budget), mine->overcommit);
+}
+
+static int ledger_promise(void *ctx, uint64_t reserve, uint64_t native)
+{
+	struct kv_coord *coord = ctx;
+	bool can;
+
+	if (!kv_coord_is_mine(coord) || kv_coord_lock_within(coord, coord->lock_timeout_ns) != 0)
+		return -EAGAIN;
+	can = can_promise(coord, reserve, native);
+	if (!can) {
+		kv_coord_sweep(coord);
+		can = can_promise(coord, reserve, native);
+	}
+	if (can && reserve) {
+		__atomic_add_fetch(&account_of(coord)->promised, reserve, __ATOMIC_RELAXED);
+		KV_COORD_POINT("promise: made, sums are old");
+		kv_coord_sum(coord->file.segment);
+	}
+	kv_coord_unlock(coord);
+	return can ? 0 : -ENOMEM;
+}
+
+static void ledger_unpromise(void *ctx, uint64_t bytes)
+{
+	struct kv_coord *coord = ctx;
+
+	/* Down needs no mutex; another thread may be promising meanwhile. */
+	if (kv_coord_is_mine(coord)) {
+		uint64_t *promised = &account_of(coord)->promised, old;
+
+		old = __atomic_load_n(promised, __ATOMIC_RELAXED);
+		while (!__atomic_compare_exchange_n(promised, &old, minus(old, bytes), false,
+			__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			;
+	}
+}
+
+/* ---- waiting ---- */
+
+/* What all threads of this process wait for together. The ledger's mutex is held. */
+static void set_waiting(struct kv_coord *coord, uint64_t waiting)
+{
+	struct kv_coord_account *account = account_of(coord);
+
+	coord->ledger->waiting = waiting;
+	if (!kv_coord_is_mine(coord))
+		return;
+	if (waiting && !account->asked)
+		put64(&account->asked_ns, kv_coord_now_ns());
+	put64(&account->asked, waiting);
+}
+
+static int ledger_wait(void *ctx, uint64_t bytes, uint64_t start_ns)
+{
+	struct kv_coord *coord = ctx;
+	struct kv_coord_ledger *l = coord->ledger;
+	struct kv_coord_wait w = {.coord = coord,
+		.scratch = &l->scratch,
+		.bytes = bytes,
+		.deadline_ns = kv_coord_add(start_ns, l->config.wait_ns),
+		.residency_ns = l->config.residency_ns,
+		.silent_ns = l->config.wait_ns};
+	uint64_t grant;
+	int error;
+
+	if (!kv_coord_is_mine(coord))
+		return -ENOMEM;
+	pthread_mutex_lock(&l->mutex);
+	set_waiting(coord, kv_coord_add(l->waiting, bytes));
+	for (;;) {
+		KV_COORD_POINT("wait: begun");
+		error = kv_coord_wait_look(&w, &grant);
+		l->charged += grant;
+		if (error == -ETIMEDOUT && !w.locked_once)
+			l->blind_until_ns = kv_coord_now_ns() + BLIND_NS;
+		pthread_mutex_unlock(&l->mutex);
+		if (w.line[0] && l->config.log)
+			l->config.log(l->config.log_ctx, w.line);
+		if (error != -EAGAIN)
+			break;
+		kv_coord_wait_sleep(&w);
+		pthread_mutex_lock(&l->mutex);
+	}
+	pthread_mutex_lock(&l->mutex);
+	set_waiting(coord, minus(l->waiting, bytes));
+	pthread_mutex_unlock(&l->mutex);
+	/* The number of those who wait is a hint: if the mutex is not to be had, the next one
+	 * counts.
+	 */
+	if (kv_coord_lock_within(coord, LOCK_NS) == 0) {
+		kv_coord_sum(coord->file.segment);
+		kv_coord_unlock(coord);
+	}
+	return error ? -ENOMEM : 0;
+}
+
+static const struct kv_ledger_ops ledger_ops = {
+	.charge = ledger_charge,
+	.uncharge = ledger_uncharge,
+	.wait = ledger_wait,
+	.seen = ledger_seen,
+	.promise = ledger_promise,
+	.unpromise = ledger_unpromise,
+	.forget = ledger_forget,
+};
+
+/* ---- the rest ---- */
+
+int kv_coord_ledger_new(struct kv_coord *coord, const struct kv_coord_ledger_config *config,
+	struct kv_ledger *ret_ledger)
+{
+	struct kv_coord_ledger *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return -ENOMEM;
+	l->config = *config;
+	pthread_mutex_init(&l->mutex, NULL);
+	coord->ledger = l;
+	put64(&account_of(coord)->host_budget, config->host_budget);
+	put64(&account_of(coord)->overcommit, config->overcommit);
+	ret_ledger->ops = &ledger_ops;
+	ret_ledger->ctx = coord;
+	return 0;
+}
+
+void kv_coord_ledger_forked(struct kv_coord *coord)
+{
+	/* the child's only thread: nobody holds it, whatever it says */
+	if (coord->ledger)
+		pthread_mutex_init(&coord->ledger->mutex, NULL);
+}
+
+uint64_t kv_coord_ledger_excess(struct kv_coord *coord)
+{
+	struct kv_coord_limits limits;
+
+	if (!coord->ledger || !kv_coord_is_mine(coord) ||
+		kv_coord_limits(coord, coord->index, &limits, NULL) != 0)
+		return 0;
+	return minus(__atomic_load_n(&account_of(coord)->held, __ATOMIC_RELAXED), limits.max);
+}
+
+/* What a process would give without being asked for what it uses. */
+static uint64_t gives(const struct kv_policy_process *p)
+{
+	uint64_t may = minus(p->held, p->pinned), free_of_charge = kv_coord_add(p->spare, p->dead);
+
+	return !p->busy || free_of_charge > may ? may : free_of_charge;
+}
+
+int kv_coord_ledger_could_get(struct kv_coord *coord, uint64_t *ret_bytes)
+{
+	struct kv_coord_ledger *l = coord->ledger;
+	const struct kv_coord_snapshot *s;
+	uint64_t could, held, max;
+
+	if (!l || !kv_coord_is_mine(coord) || kv_coord_lock_within(coord, LOCK_NS) != 0)
+		return -EAGAIN;
+	s = &l->scratch.snapshot;
+	kv_coord_snapshot(
+		coord, 0, l->config.residency_ns, l->config.wait_ns, &l->scratch.snapshot);
+	held = __atomic_load_n(&account_of(coord)->held, __ATOMIC_RELAXED);
+	could = minus(s->policy.capacity, s->charged);
+	/* its own: what it is charged with and does not hold */
+	could = kv_coord_add(could, minus(s->policy.processes[s->me].held, held));
+	for (uint32_t i = 0; i < s->policy.n; i++)
+		if (i != s->me)
+			could = kv_coord_add(could, gives(&s->policy.processes[i]));
+	max = minus(s->policy.processes[s->me].max, held);
+	kv_coord_unlock(coord);
+	*ret_bytes = could < max ? could : max;
+	return 0;
+}
+
+void kv_coord_ledger_set_host_budget(struct kv_coord *coord, uint64_t bytes)
+{
+	if (kv_coord_is_mine(coord))
+		put64(&account_of(coord)->host_budget, bytes);
+}
+
+uint64_t kv_coord_ledger_n_locks(const struct kv_coord *coord)
+{
+	return __atomic_load_n(&coord->ledger->n_locks, __ATOMIC_RELAXED);
+}
