@@ -65,7 +65,7 @@ static struct {
 	OPTIONAL(X)
 #undef X
 #define X(ret, name, args, ...) ret(*name) args;
-		RENAMED(X)
+	RENAMED(X)
 #undef X
 } api;
 

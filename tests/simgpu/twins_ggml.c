@@ -12,11 +12,16 @@
 
 #include "twins_ggml.h"
 
+bool twin_is(const struct sim_call *call, uint32_t n_params, uint32_t params_size)
+{
+	return call->kernel->n_params == n_params && call->kernel->params_size == params_size;
+}
+
 bool twin_layout(const struct sim_call *call, uint32_t n_params, uint32_t params_size)
 {
 	const struct sim_kernel *k = call->kernel;
 
-	if (k->n_params == n_params && k->params_size == params_size)
+	if (twin_is(call, n_params, params_size))
 		return true;
 	sim_report(SIM_VIOLATION,
 		"unknown layout of %s: %u parameters in %u bytes, its twin knows %u in %u", k->name,
@@ -62,7 +67,7 @@ uint32_t twin_block_bytes(const char *kernel_name)
 
 /* What the template arguments behind "name" + "I" say; T is one of f, 6__half, 13__nv_bfloat16, i,
  * l. */
-static const char *template_arguments(const struct sim_call *call)
+const char *twin_template(const struct sim_call *call)
 {
 	const char *at = call->kernel->name + 2;
 	size_t length = strtoul(at, (char **)&at, 10);
@@ -70,7 +75,7 @@ static const char *template_arguments(const struct sim_call *call)
 	return at + length + 1;
 }
 
-static uint32_t type_bytes(const char **at)
+uint32_t twin_type_bytes(const char **at)
 {
 	static const struct {
 		const char *name;
@@ -162,12 +167,12 @@ out:
 
 void twin_set_rows(const struct sim_call *call)
 {
-	const char *types = template_arguments(call);
+	const char *types = twin_template(call);
 
 	if (!twin_layout(call, 22, 196))
 		return;
-	uint32_t source = type_bytes(&types), index = type_bytes(&types),
-		 target = type_bytes(&types);
+	uint32_t source = twin_type_bytes(&types), index = twin_type_bytes(&types),
+		 target = twin_type_bytes(&types);
 	if (!source || (index != 4 && index != 8) || !target) {
 		sim_report(SIM_VIOLATION, "unknown types of %s", call->kernel->name);
 		return;
@@ -183,12 +188,12 @@ void twin_set_rows(const struct sim_call *call)
 
 void twin_set_rows_quant(const struct sim_call *call)
 {
-	const char *types = template_arguments(call);
+	const char *types = twin_template(call);
 	uint32_t block = twin_block_bytes(call->kernel->name);
 
 	if (!twin_layout(call, 22, 196))
 		return;
-	uint32_t index = type_bytes(&types);
+	uint32_t index = twin_type_bytes(&types);
 	if ((index != 4 && index != 8) || !block) {
 		sim_report(SIM_VIOLATION, "unknown types of %s", call->kernel->name);
 		return;
@@ -199,67 +204,6 @@ void twin_set_rows_quant(const struct sim_call *call)
 	if (r.n[0] && r.n[1] && elements >= 32)
 		r.n[2] = twin_i64(call, 24) / (r.n[0] * r.n[1] * (elements / 32));
 	scatter(call, &r, elements / 32 * block, 1);
-}
-
-/* Rows that a fused rope writes: one index per token, heads side by side in a row. */
-static void rope_rows(const struct sim_call *call, uint64_t indices, int32_t stride, int64_t tokens,
-	int64_t heads, int64_t head_stride, uint32_t head_elements)
-{
-	uint64_t target = (uint64_t)twin_i64(call, 8);
-	uint8_t head[4096];
-	int64_t index;
-
-	if (head_elements * 2 > sizeof(head)) {
-		sim_report(SIM_VIOLATION, "%s: a head of %u elements", call->kernel->name,
-			head_elements);
-		return;
-	}
-	for (int64_t t = 0; t < tokens; t++) {
-		if (!sim_read(call, indices + (uint64_t)t * 8, &index, 8))
-			return;
-		for (int64_t h = 0; h < heads; h++) {
-			int64_t at = index * stride + h * head_stride;
-			twin_pattern(call, (uint64_t)(t * heads + h), head, head_elements * 2);
-			if (!sim_write(call, target + (uint64_t)at * 2, head, head_elements * 2))
-				return;
-		}
-	}
-}
-
-/* rope_norm, rope_neox <forward, has_ff, source, target>. */
-void twin_rope(const struct sim_call *call)
-{
-	const char *name = call->kernel->name;
-	bool to_half = strstr(name, "f6__halfEv") || strstr(name, "6__halfS0_Ev");
-
-	if (!twin_layout(call, 23, 117))
-		return;
-	uint64_t source = (uint64_t)twin_i64(call, 0), target = (uint64_t)twin_i64(call, 8);
-	uint64_t indices = (uint64_t)twin_i64(call, 104);
-	int32_t stride = twin_i32(call, 112);
-	int64_t head_elements = twin_i32(call, 16), heads = twin_i32(call, 20),
-		tokens = twin_i32(call, 24);
-
-	if (to_half && indices && stride)
-		rope_rows(call, indices, stride, tokens, heads, twin_i32(call, 40),
-			(uint32_t)head_elements);
-	else if (strstr(name, "6__halfS0_Ev") && source == target &&
-		 twin_i32(call, 32) == heads * head_elements)
-		/* A shift of the whole cache in place. */
-		twin_transform(call, source, (uint64_t)(tokens * heads * head_elements) * 2);
-}
-
-/* rms_norm_mul_rope_f32 <block, has_ff, target>: grid is (heads, tokens, streams). */
-void twin_norm_rope(const struct sim_call *call)
-{
-	if (!twin_layout(call, 29, 221))
-		return;
-	uint64_t indices = (uint64_t)twin_i64(call, 208);
-	int32_t stride = twin_i32(call, 216);
-
-	if (strstr(call->kernel->name, "E6__halfEv") && indices && stride)
-		rope_rows(call, indices, stride, call->grid[1], call->grid[0], twin_i64(call, 48),
-			(uint32_t)twin_i32(call, 16));
 }
 
 sim_twin_fn sim_twin_ggml(const char *kernel_name)
@@ -276,7 +220,8 @@ sim_twin_fn sim_twin_ggml(const char *kernel_name)
 		{"dequantize_block_q8_0_f16", twin_dequantize_q8_0},
 		{"dequantize_block_q4_0", twin_dequantize_q4_0},
 		{"dequantize_block", twin_dequantize_rows}, {"cpy_q_f32", twin_copy_q_f32},
-		{"cpy_f32_q", twin_copy_f32_q}, {"mul_mat_f", twin_mul_mat_f},
+		{"cpy_f32_q", twin_copy_f32_q}, {"cpy_f32_f16", twin_copy_scalar},
+		{"cpy_scalar", twin_copy_scalar}, {"mul_mat_f", twin_mul_mat_f},
 		{"mul_mat_vec_f", twin_mul_mat_vec_f}};
 
 	/* A template instance: _Z, the length of the name, the name, I. */

@@ -2,9 +2,9 @@
 /*
  * twins_ggml.h - what the twins of ggml's kernels share.
  *
- * The parameter tables are those of the published build 3.22.1 for CUDA 12 and 13, equal in its
- * cubins and its PTX. A kernel of another build whose parameters differ in number or size is
- * reported, not guessed at.
+ * The parameter tables are those of the published builds 3.1.1, 3.9.0, 3.14.5, 3.18.1 and 3.22.1,
+ * for CUDA 12 and 13, equal in their cubins and their PTX. A kernel of another build whose
+ * parameters differ in number or size is reported, not guessed at.
  */
 #ifndef SIM_TWINS_GGML_H
 #define SIM_TWINS_GGML_H
@@ -40,6 +40,9 @@ static inline uint32_t twin_divisor(const struct sim_call *call, int at)
 /* The layout that a twin was written for; reports a violation and says false for any other. */
 bool twin_layout(const struct sim_call *call, uint32_t n_params, uint32_t params_size);
 
+/* The same without a report. */
+bool twin_is(const struct sim_call *call, uint32_t n_params, uint32_t params_size);
+
 /* Fills bytes that no other write of the process makes: from the launch, the row and the place in
  * the row. */
 void twin_pattern(const struct sim_call *call, uint64_t row, void *buffer, size_t size);
@@ -57,19 +60,35 @@ bool twin_read(const struct sim_call *call, uint64_t addr, uint64_t size);
  */
 bool twin_transform(const struct sim_call *call, uint64_t addr, uint64_t size);
 
+/* The template arguments behind the name of an instance. */
+const char *twin_template(const struct sim_call *call);
+/* Bytes of the type at *at, which is moved behind it; 0: it is none that is known. */
+uint32_t twin_type_bytes(const char **at);
+
 /* twins_ggml.c: writers of rows */
 void twin_set_rows(const struct sim_call *call);
 void twin_set_rows_quant(const struct sim_call *call);
+
+/* twins_rope.c */
 void twin_rope(const struct sim_call *call);
 void twin_norm_rope(const struct sim_call *call);
 
-/* twins_read.c: readers, and what rewrites a cache as a whole */
+/* twins_copy.c: copies between types and layouts, the writers of builds from before July 2025 */
+void twin_copy_scalar(const struct sim_call *call);
+void twin_copy_q_f32(const struct sim_call *call);
+void twin_copy_f32_q(const struct sim_call *call);
+
+/*
+ * Reads `blocks` blocks and writes 32 values of `value` bytes for each: new bytes, zeros for zeros.
+ */
+void twin_convert(const struct sim_call *call, uint64_t from, uint64_t to, uint64_t blocks,
+	uint32_t block, uint32_t value);
+
+/* twins_read.c: readers */
 void twin_flash_attention(const struct sim_call *call);
 void twin_dequantize_q8_0(const struct sim_call *call);
 void twin_dequantize_q4_0(const struct sim_call *call);
 void twin_dequantize_rows(const struct sim_call *call);
-void twin_copy_q_f32(const struct sim_call *call);
-void twin_copy_f32_q(const struct sim_call *call);
 void twin_mul_mat_f(const struct sim_call *call);
 void twin_mul_mat_vec_f(const struct sim_call *call);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * twins_read.c - the kernels of ggml's CUDA backend that read a KV cache or rewrite it as a whole.
+ * twins_read.c - the kernels of ggml's CUDA backend that read a KV cache.
  *
  * Attention reads the first n_kv rows of K and V of every stream and weighs them by a mask that the
  * engine has uploaded. A row that the mask lets no token see has no influence whatever it holds:
@@ -89,6 +89,27 @@ struct attention {
 	uint64_t mask_row, mask_stream;
 };
 
+/* Until the summer of 2025: one stream of masks, all strides 32 bits wide. */
+static void attention_of_2024(const struct sim_call *call, struct attention *a)
+{
+	memset(a, 0, sizeof(*a));
+	a->n_kv = (uint32_t)twin_i32(call, 92);
+	a->n_streams = (uint32_t)twin_i32(call, 100);
+	a->n_tokens = (uint32_t)twin_i32(call, 76);
+	a->k = (struct plane){.base = (uint64_t)twin_i64(call, 8),
+		.row = (uint32_t)twin_i32(call, 124),
+		.head = (uint32_t)twin_i32(call, 128),
+		.stream = (uint32_t)twin_i32(call, 132),
+		.heads = (uint32_t)twin_i32(call, 96)};
+	a->v = (struct plane){.base = (uint64_t)twin_i64(call, 16),
+		.row = (uint32_t)twin_i32(call, 136),
+		.head = (uint32_t)twin_i32(call, 140),
+		.stream = (uint32_t)twin_i32(call, 144),
+		.heads = a->k.heads};
+	a->mask = (uint64_t)twin_i64(call, 24);
+	a->mask_row = (uint32_t)twin_i32(call, 108);
+}
+
 static void attention_of(const struct sim_call *call, struct attention *a)
 {
 	memset(a, 0, sizeof(*a));
@@ -156,9 +177,12 @@ void twin_flash_attention(const struct sim_call *call)
 {
 	struct attention a;
 
-	if (!twin_layout(call, 37, 208))
+	if (twin_is(call, 35, 164))
+		attention_of_2024(call, &a);
+	else if (twin_layout(call, 37, 208))
+		attention_of(call, &a);
+	else
 		return;
-	attention_of(call, &a);
 	uint8_t *attended = malloc(a.n_kv ? a.n_kv : 1);
 	uint16_t *row = malloc(a.n_kv ? 2 * (size_t)a.n_kv : 1);
 	if (!attended || !row)
@@ -175,9 +199,7 @@ void twin_flash_attention(const struct sim_call *call)
 
 /* ---- conversions ---- */
 
-/* Reads `blocks` blocks and writes 32 values of `value` bytes for each: new bytes, zeros for zeros.
- */
-static void convert(const struct sim_call *call, uint64_t from, uint64_t to, uint64_t blocks,
+void twin_convert(const struct sim_call *call, uint64_t from, uint64_t to, uint64_t blocks,
 	uint32_t block, uint32_t value)
 {
 	uint8_t in[34 * 128], out[32 * 4 * 128];
@@ -211,7 +233,7 @@ void twin_dequantize_q8_0(const struct sim_call *call)
 {
 	if (!twin_layout(call, 3, 24))
 		return;
-	convert(call, (uint64_t)twin_i64(call, 0), (uint64_t)twin_i64(call, 8),
+	twin_convert(call, (uint64_t)twin_i64(call, 0), (uint64_t)twin_i64(call, 8),
 		(uint64_t)twin_i64(call, 16) / 32, 34, 2);
 }
 
@@ -225,7 +247,7 @@ void twin_dequantize_q4_0(const struct sim_call *call)
 {
 	if (!twin_layout(call, 3, 20))
 		return;
-	convert(call, (uint64_t)twin_i64(call, 0), (uint64_t)twin_i64(call, 8),
+	twin_convert(call, (uint64_t)twin_i64(call, 0), (uint64_t)twin_i64(call, 8),
 		(uint64_t)twin_i32(call, 16), 18, value_bytes(call->kernel->name));
 }
 
@@ -246,48 +268,11 @@ void twin_dequantize_rows(const struct sim_call *call)
 			int64_t at = r * twin_i64(call, 56) +
 				     (n2 ? o % n2 : 0) * twin_i64(call, 64) +
 				     (n2 ? o / n2 : 0) * twin_i64(call, 72);
-			convert(call, from + (uint64_t)at * block,
+			twin_convert(call, from + (uint64_t)at * block,
 				to + (uint64_t)((o * rows + r) * elements) * value,
 				(uint64_t)elements / 32, block, value);
 		}
 	}
-}
-
-/* Source and target of cpy_* are dense when the outermost stride equals the size: all that a cache
- * shift uses. */
-static bool dense(
-	const struct sim_call *call, int strides, uint64_t elements, uint32_t per, uint32_t bytes)
-{
-	return (uint64_t)twin_i64(call, strides + 24) == elements / per * bytes;
-}
-
-void twin_copy_q_f32(const struct sim_call *call)
-{
-	uint32_t block = twin_block_bytes(call->kernel->name);
-
-	if (!twin_layout(call, 17, 136) || !block)
-		return;
-	uint64_t elements = (uint64_t)twin_i64(call, 16);
-	if (dense(call, 48, elements, 32, block) && dense(call, 104, elements, 1, 4))
-		convert(call, (uint64_t)twin_i64(call, 0), (uint64_t)twin_i64(call, 8),
-			elements / 32, block, 4);
-}
-
-/*
- * The values between the two copies of a shift were rotated by kernels that compute nothing here,
- * so the target gets new bytes wherever it held something.
- */
-void twin_copy_f32_q(const struct sim_call *call)
-{
-	uint32_t block = twin_block_bytes(call->kernel->name);
-
-	if (!twin_layout(call, 17, 136) || !block)
-		return;
-	uint64_t elements = (uint64_t)twin_i64(call, 16);
-	if (!sim_probe(call, (uint64_t)twin_i64(call, 0), elements * 4, false))
-		return;
-	if (dense(call, 48, elements, 1, 4) && dense(call, 104, elements, 32, block))
-		twin_transform(call, (uint64_t)twin_i64(call, 8), elements / 32 * block);
 }
 
 /* ---- matrix products without flash attention ---- */
@@ -334,10 +319,15 @@ void twin_mul_mat_vec_f(const struct sim_call *call)
 	const char *name = call->kernel->name;
 	uint32_t bytes = strstr(name, "I6__half") || strstr(name, "I13__nv_bfloat16") ? 2 : 4;
 
-	if (!twin_layout(call, 19, 160))
+	/* Columns in pairs, stride of a row, ratio of channels, stride of a channel. */
+	static const int lists[3][4] = {{80, 96, 108, 120}, {64, 80, 92, 104}, {64, 72, 84, 96}};
+	const int *at = lists[twin_is(call, 18, 132) ? 2 : twin_is(call, 19, 144) ? 1 : 0];
+
+	if (at == lists[0] && !twin_layout(call, 19, 160))
 		return;
-	uint64_t ratio = twin_divisor(call, 108);
-	left_matrix(call, call->grid[0], 2ull * bytes * (uint32_t)twin_i32(call, 80),
-		(uint64_t)bytes * (uint32_t)twin_i32(call, 96), ratio ? call->grid[1] / ratio : 1,
-		(uint64_t)bytes * (uint32_t)twin_i32(call, 120));
+	uint64_t ratio = twin_divisor(call, at[2]);
+	left_matrix(call, call->grid[0], 2ull * bytes * (uint32_t)twin_i32(call, at[0]),
+		(uint64_t)bytes * (uint32_t)twin_i32(call, at[1]),
+		ratio ? call->grid[1] / ratio : 1,
+		(uint64_t)bytes * (uint32_t)twin_i32(call, at[3]));
 }
