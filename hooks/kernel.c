@@ -77,6 +77,12 @@ static uint32_t list_words(const struct kv_layout *layout, struct kv_kernel_word
 	return n;
 }
 
+static void bind_rule(struct kv_kernel *kernel, const struct kv_rule *rule)
+{
+	kernel->rule = rule;
+	kernel->uses_index = kv_rule_uses_index(rule);
+}
+
 /* layout NULL: unknown. NULL: no memory. */
 static struct record *record_new(
 	const void *handle, const char *name, const struct kv_layout *layout)
@@ -117,6 +123,7 @@ static struct record *record_new(
 		.heads = heads,
 		.heads_end = heads + n_heads,
 		.simple = simple,
+		.plain = simple && !kv_hooks.config.rules,
 		.layout_known = layout,
 		.transient = is_transient(name),
 	};
@@ -126,7 +133,7 @@ static struct record *record_new(
 	}
 	if (kv_hooks.config.rules && layout &&
 		kv_rule_match(kv_hooks.config.rules, name, n, sizes, &rule, NULL) == 0)
-		record->kernel.rule = rule;
+		bind_rule(&record->kernel, rule);
 	return record;
 }
 

@@ -39,6 +39,8 @@ struct kv_kernel {
 	bool layout_known; /* false: nothing can be proven about its launches */
 	bool transient;    /* named by config.transient_kernels */
 	bool simple;       /* the layout is known, and heads name all words, at least one */
+	bool plain;        /* simple, and no kernel rules ask for a closer look */
+	bool uses_index;   /* its rule asks for index arrays */
 	uint32_t n_params;
 	uint32_t params_size;       /* bytes of the packed parameter block */
 	const uint32_t *offsets;    /* n_params, bytes */

@@ -122,10 +122,11 @@ int kv_launch_scan(const struct kv_kernel *kernel, void **params, void **extra, 
 /* ---- the launch path ---- */
 
 /* [inside] True if no word lies in a reservation that needs attention or in host memory that the
- * GPU can read. */
+ * GPU can read; with kernel rules: nor where an index array was uploaded. */
 static __attribute__((noinline)) bool is_outside_both(const struct kv_kernel *kernel, void **params)
 {
 	uint64_t low, high, host_low, host_high;
+	uint8_t marked = 0;
 
 	if (!kernel->layout_known)
 		return false;
@@ -137,8 +138,31 @@ static __attribute__((noinline)) bool is_outside_both(const struct kv_kernel *ke
 
 		if (word - low < high - low || word - host_low < host_high - host_low)
 			return false;
+		marked |= kv_shadow_mark(kv_recognise_marks, word);
 	}
-	return true;
+	return !marked;
+}
+
+/* [inside] [hot] The same as is_harmless() for a simple kernel, with kernel rules. */
+static __attribute__((noinline)) bool is_harmless_ruled(
+	const struct kv_kernel *kernel, void **params, uint64_t low, uint64_t high)
+{
+	const _Atomic uint8_t *marks = kv_recognise_marks;
+	const uint32_t *at = kernel->heads;
+	uint8_t marked = 0;
+
+	high -= low;
+	for (; at != kernel->heads_end; at += KV_KERNEL_STEP) {
+		uint64_t a = word_at(params[at[0]]), b = word_at(params[at[1]]);
+		uint64_t c = word_at(params[at[2]]), d = word_at(params[at[3]]);
+
+		if (kv_unlikely(
+			    a - low < high || b - low < high || c - low < high || d - low < high))
+			return is_outside_both(kernel, params);
+		marked |= kv_shadow_mark(marks, a) | kv_shadow_mark(marks, b) |
+			  kv_shadow_mark(marks, c) | kv_shadow_mark(marks, d);
+	}
+	return !marked;
 }
 
 /*
@@ -157,8 +181,12 @@ static inline __attribute__((always_inline)) bool is_harmless(
 
 	if (kv_unlikely(!kernel || !params || kv_core_unsettled(core)))
 		return false;
-	if (kv_unlikely(!kernel->simple))
-		return is_outside_both(kernel, params);
+	if (kv_unlikely(!kernel->plain)) {
+		if (!kernel->simple)
+			return is_outside_both(kernel, params);
+		kv_core_wide_bounds(core, &low, &high);
+		return is_harmless_ruled(kernel, params, low, high);
+	}
 	kv_core_wide_bounds(core, &low, &high);
 	high -= low;
 	at = kernel->heads;
@@ -195,7 +223,7 @@ static inline struct kv_shape shape_of(unsigned int gx, unsigned int gy, unsigne
 	return (struct kv_shape){{gx, gy, gz}, {bx, by, bz}};
 }
 
-/* [inside] The same, with kernel rules if there are any. */
+/* [inside] The same, with kernel rules if there are any: the submission is described then. */
 static CUresult prepare_shaped(const void *function, void **params, void **extra, CUstream stream,
 	bool per_thread, struct kv_shape shape)
 {
@@ -209,12 +237,25 @@ static CUresult prepare_shaped(const void *function, void **params, void **extra
 		return CUDA_SUCCESS;
 	}
 	kernel = kv_kernel_of(function);
-	if (!kernel->layout_known) /* may write anywhere */
+	if (!kernel->layout_known) {
+		kv_recognise_described();
+		kv_recognise_forget(); /* may write anywhere */
 		return prepare(function, params, extra, stream, per_thread);
+	}
 	err = kv_recognise_launch(kernel, params, extra, &shape);
 	if (!err)
 		err = kv_settle(kv_hooks.core);
 	return kv_backed_result(err);
+}
+
+/* [inside] The same on the hot path, which leaves the gate without kv_submit_leave(). */
+static __attribute__((noinline)) CUresult prepare_hot(const void *function, void **params,
+	void **extra, CUstream stream, bool per_thread, struct kv_shape shape)
+{
+	CUresult res = prepare_shaped(function, params, extra, stream, per_thread, shape);
+
+	kv_thread.described = false;
+	return res;
 }
 
 /* [inside] The same for work without addresses of its own. */
@@ -229,8 +270,8 @@ static CUresult prepare_plain(CUstream stream, bool per_thread)
 /*
  * Copying eleven arguments is most of what a hook costs, so there is one hot place that calls the
  * driver. Its function is there: kv_hooks.launch_core says that it was looked up. An open capture
- * changes nothing about a launch that names nothing of interest. With kernel rules, which have to
- * see every launch, there is no hot path. refuse: the driver will refuse this call, whatever we do.
+ * changes nothing about a launch that names nothing of interest. refuse: the driver will refuse
+ * this call, whatever we do.
  */
 #define LAUNCH(symbol, refuse, stream_of_launch, per_thread, shape, declare, ...) \
 	static __attribute__((noinline)) CUresult slow_##symbol declare \
@@ -261,7 +302,7 @@ static CUresult prepare_plain(CUstream stream, bool per_thread)
 		if (kv_unlikely(slot == KV_GATE_SLOTS)) \
 			return slow_##symbol(__VA_ARGS__); \
 		if (kv_unlikely(!is_harmless(core, f, params))) \
-			res = prepare(f, params, extra, stream_of_launch, per_thread); \
+			res = prepare_hot(f, params, extra, stream_of_launch, per_thread, shape); \
 		if (kv_likely(res == CUDA_SUCCESS)) \
 			res = kv_real.symbol(__VA_ARGS__); \
 		kv_submit_leave_hot(core, slot); \

@@ -15,7 +15,14 @@
  * An index array has 8 bytes per token of a batch: 256 KiB are 32768 tokens. Each decode uploads
  * half a dozen arrays, each is consumed once per plane.
  */
+/* Of a range that a launch writes, so many bytes are looked at grain by grain; where more are
+ * written, the shadows are asked. */
+#define SWEEP_MAX (64u << 10)
+
+_Atomic uint8_t kv_recognise_marks[KV_SHADOW_MARKS];
+
 static const struct kv_shadows_config limits = {
+	.marks = kv_recognise_marks,
 	.n_shadows = 512,
 	.upload_bytes = 256 << 10,
 	.total_bytes = 8 << 20,
@@ -172,26 +179,68 @@ static int leak_unexplained(
 	return 0;
 }
 
+/* Could a shadow die by this launch? reach NULL: nothing is explained. */
+static bool is_at_risk(const struct kv_kernel *kernel, const struct kv_launch *launch,
+	const struct kv_reach *reach)
+{
+	uint64_t word;
+
+	for (uint32_t i = 0; i < kernel->n_words; i++)
+		if (kv_recognise_word(launch, &kernel->words[i], &word) &&
+			kv_shadow_mark(kv_recognise_marks, word))
+			return true;
+	for (uint32_t i = 0; reach && i < reach->n_accesses; i++) {
+		const struct kv_access *a = &reach->accesses[i];
+		uint64_t grain = 1 << KV_SHADOW_GRAIN_BITS;
+
+		if (a->kind == KV_ACCESS_READ)
+			continue;
+		if (a->length > SWEEP_MAX)
+			return true;
+		for (uint64_t at = 0; at < a->length + grain; at += grain)
+			if (kv_shadow_mark(kv_recognise_marks, a->addr + at))
+				return true;
+	}
+	return false;
+}
+
+/* What the launch reaches by its rule, and which shadows it leaves. True: *ret_reach is set. */
+static bool understand(
+	const struct kv_kernel *kernel, const struct kv_launch *launch, struct kv_reach *ret_reach)
+{
+	bool known = kernel->rule && kv_recognise_hits(kernel, launch), locked;
+
+	locked = known && kernel->uses_index;
+	if (locked)
+		pthread_mutex_lock(&mutex);
+	if (known)
+		known = !kv_rule_reach(
+			kernel->rule, launch, locked ? shadows : NULL, 2 << 20, ret_reach);
+	if (!locked && is_at_risk(kernel, launch, known ? ret_reach : NULL)) {
+		locked = true;
+		pthread_mutex_lock(&mutex);
+	}
+	if (locked && shadows)
+		kill_written(kernel, launch, known ? ret_reach : NULL);
+	if (locked)
+		pthread_mutex_unlock(&mutex);
+	return known;
+}
+
 int kv_recognise_launch(
 	const struct kv_kernel *kernel, void **params, void **extra, const struct kv_shape *shape)
 {
 	struct kv_launch launch = {
 		.params = (const void *const *)params, .offsets = kernel->offsets};
 	struct kv_reach reach;
-	bool known = false;
+	bool known;
 	int err;
 
 	if (!params)
 		launch.block = kv_launch_block(extra, &launch.block_size);
 	memcpy(launch.grid, shape->grid, sizeof(launch.grid));
 	memcpy(launch.threads, shape->threads, sizeof(launch.threads));
-	known = kernel->rule && kv_recognise_hits(kernel, &launch);
-	pthread_mutex_lock(&mutex);
-	if (known)
-		known = !kv_rule_reach(kernel->rule, &launch, shadows, 2 << 20, &reach);
-	if (shadows)
-		kill_written(kernel, &launch, known ? &reach : NULL);
-	pthread_mutex_unlock(&mutex);
+	known = understand(kernel, &launch, &reach);
 	kv_recognise_described();
 	if (known)
 		kv_planes_launch(&reach);

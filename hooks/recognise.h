@@ -7,7 +7,8 @@
  * between arrays, ...) may write anywhere: kv_submit_leave() forgets all shadows after it. Whoever
  * has described what its call writes says so with kv_recognise_described().
  *
- * One leaf mutex guards the shadows; it is never held across a call into core or the driver.
+ * One leaf mutex guards the shadows; it is never held across a call into core or the driver. A
+ * launch takes it only if its rule asks for an index array, or if it may write where a shadow is.
  */
 #ifndef KV_HOOKS_RECOGNISE_H
 #define KV_HOOKS_RECOGNISE_H
@@ -17,6 +18,7 @@
 
 #include "hooks/launch.h"
 #include "hooks/rules/rules.h"
+#include "hooks/rules/shadow.h"
 
 /* Grid and threads of a launch. */
 struct kv_shape {
@@ -42,6 +44,9 @@ static inline void kv_recognise_described(void)
 {
 	kv_thread.described = true;
 }
+
+/* One grain of memory each; see shadow.h. */
+extern _Atomic uint8_t kv_recognise_marks[KV_SHADOW_MARKS];
 
 /* Forgets all shadows. */
 void kv_recognise_forget(void);

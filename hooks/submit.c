@@ -110,8 +110,7 @@ void kv_hooks_prepare(void)
 		mode = set_up();
 		/* release: partner is every acquire load of mode; config and core are set. */
 		atomic_store_explicit(&kv_hooks.mode, mode, memory_order_release);
-		if (mode == KV_HOOKS_ACTIVE && !kv_hooks.config.evict_every &&
-			!kv_hooks.config.rules)
+		if (mode == KV_HOOKS_ACTIVE && !kv_hooks.config.evict_every)
 			/* release: the same for launches, which look at this alone. */
 			atomic_store_explicit(
 				&kv_hooks.launch_core, kv_hooks.core, memory_order_release);

@@ -32,8 +32,7 @@ struct kv_thread {
 extern __thread struct kv_thread kv_thread __attribute__((tls_model("initial-exec")));
 
 struct kv_hooks_state {
-	/* core while mode is ACTIVE and neither rules nor a test option want to see submissions,
-	 * else NULL. atomic:
+	/* core while mode is ACTIVE and no test option wants to see submissions, else NULL. atomic:
 	 * release after everything else is set, acquire in launches */
 	_Atomic(struct kv_core *) launch_core;
 	_Atomic int mode;               /* enum kv_hooks_mode; atomic: release after core is set */

@@ -337,3 +337,15 @@ bool kv_rule_writes(const struct kv_rule *rule)
 	}
 	return false;
 }
+
+bool kv_rule_uses_index(const struct kv_rule *rule)
+{
+	for (uint32_t i = 0; i < rule->n_bound; i++) {
+		const struct kv_variant *v = rule->bound[i].variant;
+
+		for (uint32_t j = 0; j < v->n_accesses; j++)
+			if (v->accesses[j].index_width)
+				return true;
+	}
+	return false;
+}

@@ -60,6 +60,8 @@ void kv_rule_free(struct kv_rule *rule);
 const char *kv_rule_family(const struct kv_rule *rule);
 /* The names of the variants that fit, in the order in which they are tried; NULL past the last. */
 const char *kv_rule_variant(const struct kv_rule *rule, uint32_t i);
+/* True if any variant reads an index array. */
+bool kv_rule_uses_index(const struct kv_rule *rule);
 /* True if any variant writes (with or without an index array). */
 bool kv_rule_writes(const struct kv_rule *rule);
 

@@ -189,12 +189,31 @@ static void list_append(struct kv_shadows *s, uint32_t i)
 	s->newest = i;
 }
 
+/* ---- marks ---- */
+
+/* Counts up or down in each grain of the shadow. A counter that is full stays so. */
+static void mark(const struct kv_shadows *s, uint64_t addr, uint64_t length, int delta)
+{
+	uint64_t last = (addr + length - 1) >> KV_SHADOW_GRAIN_BITS;
+
+	if (!s->config.marks)
+		return;
+	for (uint64_t grain = addr >> KV_SHADOW_GRAIN_BITS; grain <= last; grain++) {
+		_Atomic uint8_t *at = &s->config.marks[grain & (KV_SHADOW_MARKS - 1)];
+		uint8_t n = atomic_load_explicit(at, memory_order_relaxed);
+
+		if (n != UINT8_MAX)
+			atomic_store_explicit(at, (uint8_t)(n + delta), memory_order_relaxed);
+	}
+}
+
 /* ---- shadows ---- */
 
 static void forget(struct kv_shadows *s, uint32_t i)
 {
 	struct shadow *node = &s->nodes[i];
 
+	mark(s, node->addr, node->length, -1);
 	tree_remove(s, i);
 	list_remove(s, i);
 	s->stats.n--;
@@ -311,6 +330,7 @@ static void publish(struct kv_shadows *s, uint32_t i, uint64_t dst, uint64_t len
 	node->priority = s->random;
 	tree_insert(s, i);
 	list_append(s, i);
+	mark(s, dst, length, 1);
 	s->stats.n++;
 	s->stats.bytes += length;
 }

@@ -17,6 +17,7 @@
 #ifndef KV_RULES_SHADOW_H
 #define KV_RULES_SHADOW_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -27,7 +28,24 @@ struct kv_shadows_config {
 	uint32_t upload_bytes; /* larger uploads are not remembered */
 	uint64_t total_bytes;  /* of remembered content */
 	uint32_t n_consumed;   /* remembered (upload, plane) pairs; rounded up to a power of two */
+	/* May be NULL, else KV_SHADOW_MARKS counters, zero at first, that outlive the table: how
+	 * many shadows have a byte in a grain, for readers that hold no lock. atomic: relaxed; who
+	 * was told of an upload finds it marked */
+	_Atomic uint8_t *marks;
 };
+
+/* Grains are told apart modulo 64 MiB, so that a grain may seem marked that is not. */
+enum {
+	KV_SHADOW_GRAIN_BITS = 8,
+	KV_SHADOW_MARKS = 1 << 18,
+};
+
+/* [hot] 0: no shadow has a byte in the grain of addr. */
+static inline uint8_t kv_shadow_mark(const _Atomic uint8_t *marks, uint64_t addr)
+{
+	return atomic_load_explicit(
+		&marks[addr >> KV_SHADOW_GRAIN_BITS & (KV_SHADOW_MARKS - 1)], memory_order_relaxed);
+}
 
 /* Counters; all only rise, but n and bytes. */
 struct kv_shadows_stats {

@@ -176,3 +176,10 @@ int kv_recognise_launch(
 {
 	abort();
 }
+
+_Atomic uint8_t kv_recognise_marks[KV_SHADOW_MARKS];
+
+void kv_recognise_forget(void)
+{
+	abort();
+}
