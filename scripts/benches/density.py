@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """How much KV memory a server needs, and how many streams fit: static reservation, kvshim, and the oracle.
 
@@ -23,7 +22,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE / "lib"))
 sys.path.insert(0, str(ROOT / "tests/engines"))
 import kvmodel  # noqa: E402
 from kvmodel import MODELS, PAGE, Backing, Model, Speeds, made_trace, most_streams, read_trace, serve  # noqa: E402
