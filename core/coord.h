@@ -71,9 +71,12 @@ void kv_coord_put_activity(struct kv_coord *coord, enum kv_coord_activity activi
 
 /*
  * Opens a segment by its path without a slot of one's own, for the calls below and for reading.
- * Errors of kv_coord_join(). kv_coord_leave() closes it.
+ * Errors of kv_coord_join(). kv_coord_detach() closes it; kv_coord_leave() does too, but keeps the
+ * handle and the mapping.
  */
 int kv_coord_attach(const char *path, struct kv_coord **ret_coord, char *text, uint32_t text_size);
+/* Unmaps and frees what kv_coord_attach() opened; no other thread may use it any more. */
+void kv_coord_detach(struct kv_coord *coord);
 
 /* The slot in use by this pid of this pid namespace, or of any if there is none. -ESRCH. */
 int kv_coord_find_pid(struct kv_coord *coord, int32_t pid, uint32_t *ret_slot);

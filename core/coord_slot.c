@@ -318,6 +318,13 @@ int kv_coord_attach(const char *path, struct kv_coord **ret_coord, char *text, u
 	return 0;
 }
 
+void kv_coord_detach(struct kv_coord *coord)
+{
+	kv_coord_file_close(&coord->file);
+	pthread_mutex_destroy(&coord->mutex);
+	free(coord);
+}
+
 bool kv_coord_is_mine(const struct kv_coord *coord)
 {
 	return !__atomic_load_n(&coord->gone, __ATOMIC_RELAXED) && coord->index < KV_COORD_SLOTS &&
