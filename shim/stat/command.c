@@ -196,7 +196,7 @@ void kv_command_send(const struct kv_command *command, char *text, uint32_t text
 		error = kv_coord_post(coord, command->slot_index,
 			command->kind == KV_COMMAND_EVICT ? KV_COORD_EVICT : KV_COORD_RESTORE,
 			KV_COORD_NO_LIMIT, NULL, &ticket);
-	kv_coord_leave(coord);
+	kv_coord_detach(coord);
 	if (error == -ESRCH)
 		snprintf(text, text_size, "not done: %d has gone", (int)command->pid);
 	else if (error == -EINVAL)

@@ -239,7 +239,7 @@ int kv_panel_gpus(const struct kv_live *live, struct kv_canvas *canvas, int y, i
 			break;
 		}
 		if (segment->problem[0])
-			kv_canvas_printf(canvas, y++, 1, KV_ROLE_WARN, "%s not shown: %s",
+			kv_canvas_printf(canvas, y++, 1, KV_ROLE_WARN, "%.17s.. not shown: %s",
 				slash ? slash + 1 : segment->path, segment->problem);
 		else
 			y += draw_gpu(live, segment, canvas, y, n_history);
