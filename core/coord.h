@@ -127,8 +127,9 @@ struct kv_coord_asked {
 	uint32_t ticket;
 	uint64_t bytes;
 	int32_t by_pid;
-	uint32_t flags; /* as in struct kv_coord_command */
-	char tag[32];   /* ends within */
+	uint32_t flags;    /* as in struct kv_coord_command */
+	uint64_t asked_ns; /* CLOCK_MONOTONIC of the oldest post that this answers; hostile */
+	char tag[32];      /* ends within */
 };
 /* The oldest request that is pending, without a lock. False: none. */
 bool kv_coord_next(struct kv_coord *coord, struct kv_coord_asked *ret_asked);

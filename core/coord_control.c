@@ -257,6 +257,7 @@ bool kv_coord_next(struct kv_coord *coord, struct kv_coord_asked *ret_asked)
 	ret_asked->bytes = __atomic_load_n(&oldest->bytes, __ATOMIC_RELAXED);
 	ret_asked->by_pid = oldest->by_pid;
 	ret_asked->flags = __atomic_load_n(&oldest->flags, __ATOMIC_RELAXED);
+	ret_asked->asked_ns = oldest_ns;
 	memcpy(ret_asked->tag, oldest->tag, sizeof(ret_asked->tag));
 	ret_asked->tag[sizeof(ret_asked->tag) - 1] = '\0';
 	return true;

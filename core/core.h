@@ -284,6 +284,13 @@ int kv_evict_gently(struct kv_space *space, uint64_t bytes, bool while_idle, uin
  * errors as kv_touch().
  */
 int kv_restore(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes);
+/*
+ * [outside] kv_pause() and kv_resume() (want.h) for every reservation of the space with this tag;
+ * "": for all. *ret_bytes: device bytes released, or bytes brought back. -ENOENT: there is none.
+ * Goes on after an error; returns the first one.
+ */
+int kv_space_pause(struct kv_space *space, const char *tag, uint64_t *ret_bytes);
+int kv_space_resume(struct kv_space *space, const char *tag, uint64_t *ret_bytes);
 
 /*
  * [outside] Releases pages that releases, transient touches and zero fills have left behind, if

@@ -48,6 +48,18 @@ static void fill_select(struct kv_select_rules *rules)
 	rules->min_score = (int)kv_config_number(&config, KV_OPT_MIN_SCORE);
 }
 
+static void set_limits(void)
+{
+	const struct kv_coord_limits limits = {
+		.max = KV_COORD_NO_LIMIT,
+		.host_budget = (uint64_t)kv_config_number(&config, KV_OPT_HOST_BUDGET),
+		.weight = KV_COORD_WEIGHT,
+		.idle_ms = (uint32_t)kv_config_number(&config, KV_OPT_IDLE_MS),
+	};
+
+	kv_segment_set_limits(&limits);
+}
+
 /* The levels are needed before the first complaint, which reading the options may bring. */
 static int read_options(void)
 {
@@ -80,6 +92,7 @@ int kv_embed_setup(struct kv_hooks_config *ret_config)
 		return -error;
 	}
 	kv_segment_set_directory(kv_config_text(&config, KV_OPT_DIR));
+	set_limits();
 	fill_core(&ret_config->core);
 	fill_select(&ret_config->select);
 	ret_config->scan_bytes = (uint64_t)kv_config_number(&config, KV_OPT_SCAN_BYTES);

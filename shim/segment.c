@@ -10,6 +10,7 @@
 
 #include "core/coord.h"
 #include "shim/log.h"
+#include "shim/serve.h"
 
 #define DEVICES_MAX 64
 
@@ -21,6 +22,7 @@ struct place {
 static struct {
 	pthread_mutex_t mutex;
 	const char *directory;            /* immutable after set-up */
+	struct kv_coord_limits limits;    /* immutable after set-up */
 	struct place places[DEVICES_MAX]; /* guarded by mutex */
 	unsigned n_places;                /* guarded by mutex */
 	int last_error;                   /* guarded by mutex; the last one that was reported */
@@ -29,6 +31,11 @@ static struct {
 void kv_segment_set_directory(const char *directory)
 {
 	joined.directory = directory;
+}
+
+void kv_segment_set_limits(const struct kv_coord_limits *limits)
+{
+	joined.limits = *limits;
 }
 
 static void put_process(void *ctx, const struct kv_process_stats *stats)
@@ -127,7 +134,11 @@ static int join(const uint8_t uuid[16], const char *name, uint64_t total_bytes,
 	struct kv_coord **ret_coord, char *what, uint32_t what_size)
 {
 	struct kv_coord_request request = {
-		.directory = joined.directory, .gpu_name = name, .gpu_total = total_bytes};
+		.directory = joined.directory,
+		.gpu_name = name,
+		.gpu_total = total_bytes,
+		.limits = joined.limits,
+	};
 	struct kv_coord *coord;
 	int error;
 
@@ -167,6 +178,9 @@ int kv_segment_join(void *ctx, const uint8_t uuid[16], const char *name, uint64_
 	ret_sink->ctx = coord;
 	ret_sink->process = put_process;
 	ret_sink->reservation = put_row;
+	ret_sink->activity = kv_serve_activity;
+	ret_sink->turn = kv_serve_turn;
+	ret_sink->doorbell = kv_coord_doorbell(coord);
 	return 0;
 }
 

@@ -5,10 +5,13 @@
 #ifndef KV_SHIM_SEGMENT_H
 #define KV_SHIM_SEGMENT_H
 
+#include "core/coord.h"
 #include "core/core.h"
 
 /* Where the files lie, kept by reference. Before the first join. */
 void kv_segment_set_directory(const char *directory);
+/* What this process sets itself to begin with; others can change it. Before the first join. */
+void kv_segment_set_limits(const struct kv_coord_limits *limits);
 /*
  * In the form of struct kv_hooks_config.device_found: joins the device's segment and fills the
  * sink. On an error one line has been logged (once per kind of error) and the device must be left
