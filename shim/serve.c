@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "core/coord_ledger.h"
 #include "shim/log.h"
 
 /* The agent looks by itself once per second, at no cost: it does so for the statistics anyway. */
@@ -23,7 +24,8 @@ static const char *const names[] = {
 };
 
 /* Bytes moved, or a negative errno. */
-static int64_t act(struct kv_space *space, const struct kv_coord_asked *asked)
+static int64_t act(
+	struct kv_coord *coord, struct kv_space *space, const struct kv_coord_asked *asked)
 {
 	uint64_t bytes = 0;
 	int error = 0;
@@ -37,7 +39,8 @@ static int64_t act(struct kv_space *space, const struct kv_coord_asked *asked)
 		error = kv_restore(space, asked->bytes, &bytes);
 		break;
 	case KV_COORD_RECLAIM:
-		bytes = kv_space_give(space, asked->bytes, true);
+		bytes = kv_space_give(space, asked->bytes, asked->flags & KV_COORD_IN_USE_TOO);
+		kv_coord_ledger_settle(coord);
 		break;
 	case KV_COORD_PAUSE:
 		error = kv_space_pause(space, asked->tag, &bytes);
@@ -57,7 +60,7 @@ static int64_t act(struct kv_space *space, const struct kv_coord_asked *asked)
 static bool serve(struct kv_coord *coord, struct kv_space *space,
 	const struct kv_coord_asked *asked, uint64_t now_ns)
 {
-	int64_t result = act(space, asked);
+	int64_t result = act(coord, space, asked);
 
 	if ((result == -ETIMEDOUT || result == -EBUSY) && now_ns - asked->asked_ns < PATIENCE_NS)
 		return false;
@@ -67,16 +70,29 @@ static bool serve(struct kv_coord *coord, struct kv_space *space,
 	return true;
 }
 
-static void obey_limits(struct kv_space *space, const struct kv_coord_limits *limits)
+/* Device bytes above the maximum. */
+static uint64_t excess_of(struct kv_space *space, const struct kv_coord_limits *limits)
 {
 	struct kv_process_stats stats;
 	uint64_t held;
 
-	kv_space_set_idle(space, limits->idle_ms * 1000000ull);
 	kv_space_stats(space, &stats);
 	held = stats.backed + stats.spare;
-	if (held > limits->max)
-		kv_space_give(space, held - limits->max, true);
+	return held > limits->max ? held - limits->max : 0;
+}
+
+static void obey_limits(
+	struct kv_coord *coord, struct kv_space *space, const struct kv_coord_limits *limits)
+{
+	uint64_t excess;
+
+	kv_coord_ledger_set_host_budget(coord, limits->host_budget);
+	kv_space_set_idle(space, limits->idle_ms * 1000000ull);
+	excess = excess_of(space, limits);
+	if (excess) {
+		kv_space_give(space, excess, true);
+		kv_coord_ledger_settle(coord);
+	}
 }
 
 uint64_t kv_serve_turn(void *ctx, struct kv_space *space, uint64_t now_ns)
@@ -87,7 +103,7 @@ uint64_t kv_serve_turn(void *ctx, struct kv_space *space, uint64_t now_ns)
 
 	kv_coord_beat(coord);
 	if (kv_coord_new_limits(coord, &limits))
-		obey_limits(space, &limits);
+		obey_limits(coord, space, &limits);
 	for (int i = 0; i < REQUESTS_PER_TURN && kv_coord_next(coord, &asked); i++) {
 		if (!serve(coord, space, &asked, now_ns))
 			return RETRY_NS;
