@@ -299,6 +299,8 @@ int kv_space_resume(struct kv_space *space, const char *tag, uint64_t *ret_bytes
  * host memory.
  */
 int kv_reap(struct kv_space *space, uint64_t *ret_bytes);
+/* [hot] True if kv_reap() may find something. */
+bool kv_space_is_marked(const struct kv_space *space);
 
 /* ---- checkers ---- */
 

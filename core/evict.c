@@ -398,3 +398,8 @@ int kv_reap(struct kv_space *space, uint64_t *ret_bytes)
 		kv_space_mark(space); /* what is left is for the next time */
 	return sweep_end(&sweep, start, ret_bytes);
 }
+
+bool kv_space_is_marked(const struct kv_space *space)
+{
+	return atomic_load_explicit(&space->marked, memory_order_relaxed);
+}

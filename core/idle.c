@@ -234,6 +234,8 @@ int kv_space_attend(struct kv_space *space)
 	if (space->sink.doorbell)
 		kv_agent_set_doorbell(space->agent, (_Atomic uint32_t *)space->sink.doorbell);
 	error = kv_agent_add(space->agent, kv_idle_task, space);
+	if (error == 0 || error == -EEXIST)
+		error = kv_agent_add(space->agent, kv_reap_task, space);
 	if ((error == 0 || error == -EEXIST) && space->sink.turn)
 		error = kv_agent_add(space->agent, turn_task, space);
 	if (error < 0 && error != -EEXIST)

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "core/agent.h"
 #include "core/core.h"
 #include "core/idle.h"
 #include "core/rank.h"
@@ -27,6 +28,12 @@ struct kv_core {
 	_Atomic(struct kv_space *) spaces; /* atomic: release when one is added, acquire to walk */
 	_Atomic uint64_t manage_ids;       /* atomic: relaxed; the last one given (want.h) */
 	_Atomic uint32_t n_managed; /* atomic: relaxed; who has managed something knows of it */
+};
+
+/* See reap.c. CLOCK_MONOTONIC; 0: never, or not now. */
+struct kv_reap_state {
+	uint64_t seen_ns; /* marks were first seen */
+	uint64_t last_ns; /* the last reap */
 };
 
 struct kv_space {
@@ -57,6 +64,7 @@ struct kv_space {
 	 * from a reading of the driver can tell that the reading is old */
 	_Atomic uint64_t generation;
 
+	struct kv_reap_state reap; /* of the agent's thread alone */
 	/* Some page may be marked for a reap. atomic: seq_cst; set inside the gate after the mark,
 	 * cleared before the pages are looked at */
 	_Atomic bool marked;
@@ -145,9 +153,12 @@ static inline void kv_core_revise(struct kv_core *core)
 static inline void kv_space_mark(struct kv_space *space)
 {
 	kv_core_lose(space->core);
-	if (!atomic_load(&space->marked))
-		atomic_store(&space->marked, true);
+	if (!atomic_load(&space->marked) && !atomic_exchange(&space->marked, true))
+		kv_agent_poke(space->agent);
 }
+
+/* A task of the agent: kv_reap() when something has been marked. */
+uint64_t kv_reap_task(void *ctx, uint64_t now_ns);
 
 /* a + b, at most UINT64_MAX. */
 static inline uint64_t kv_add_sat(uint64_t a, uint64_t b)

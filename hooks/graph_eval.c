@@ -13,6 +13,7 @@
 #include "hooks/call.h"
 #include "hooks/graph_exec.h"
 #include "hooks/launch.h"
+#include "hooks/planes.h"
 #include "hooks/recognise.h"
 #include "hooks/rules/shadow.h"
 #include "hooks/track.h"
@@ -27,6 +28,8 @@ enum todo_kind {
 	TODO_LEAK,
 	TODO_LEAK_HOST, /* its address stands in host memory that the GPU reads */
 	TODO_LEAK_ALL,  /* the GPU reads host memory that may hold any address */
+	TODO_ROWS,      /* rows of a plane are written: offset, length are of base and row_stride */
+	TODO_EXTENT,    /* a plane's rows in offset, length are live, those up to end are not */
 };
 
 struct kv_todo {
@@ -34,6 +37,8 @@ struct kv_todo {
 	uint64_t offset, length;
 	const char *by;
 	uint8_t kind; /* enum todo_kind */
+	/* Of planes; here offset is an address. */
+	uint64_t row_stride, base, end;
 };
 
 struct evaluation {
@@ -69,7 +74,8 @@ static void note(struct evaluation *e, struct kv_todo todo)
 		x->todos_size = size;
 	}
 	x->todos[x->n_todos++] = todo;
-	if (todo.kind != TODO_TOUCH)
+	/* As long as the rows have memory and the graph is the same, so are its planes. */
+	if (todo.kind != TODO_TOUCH && todo.kind != TODO_ROWS && todo.kind != TODO_EXTENT)
 		e->steady = false;
 }
 
@@ -81,6 +87,13 @@ static void note_range(
 
 	if (r && length)
 		note(e, (struct kv_todo){r, addr - kv_reservation_base(r), length, by, kind});
+}
+
+static void do_extent(const struct kv_todo *t)
+{
+	const struct kv_extent extent = {t->offset, t->offset + t->length, t->end, t->row_stride};
+
+	kv_planes_read(&extent);
 }
 
 static int do_todo(const struct kv_todo *t)
@@ -100,6 +113,9 @@ static int do_todo(const struct kv_todo *t)
 		return err ? err : kv_zero(t->r, t->offset, t->length);
 	case TODO_LEAK:
 		kv_leak(t->r, KV_STATIC_GRAPH, t->by);
+		return 0;
+	case TODO_EXTENT:
+		do_extent(t);
 		return 0;
 	case TODO_LEAK_HOST:
 		kv_leak(t->r, KV_STATIC_HOST_MEMORY, t->by);
@@ -160,11 +176,68 @@ static uint32_t windows_of(
 	return n;
 }
 
+/* What the launch writes to planes: before it is touched, see planes.h. */
+static void note_rows(struct evaluation *e, const struct kv_reach *reach)
+{
+	struct kv_written spans[KV_REACH_ACCESSES];
+
+	for (uint32_t i = 0; i < reach->n_planes; i++) {
+		const struct kv_plane *p = &reach->planes[i];
+		struct kv_reservation *r = kv_core_find(kv_hooks.core, p->base);
+		uint32_t n =
+			r && !kv_reservation_is_static(r) ? kv_planes_spans(reach, i, spans) : 0;
+
+		for (uint32_t k = 0; k < n; k++)
+			note(e, (struct kv_todo){.r = r,
+					.offset = spans[k].low,
+					.length = spans[k].high - spans[k].low,
+					.kind = TODO_ROWS,
+					.base = p->base,
+					.row_stride = p->row_stride});
+	}
+}
+
+static void note_extents(struct evaluation *e, const struct kv_reach *reach)
+{
+	for (uint32_t i = 0; i < reach->n_extents; i++) {
+		const struct kv_extent *x = &reach->extents[i];
+		struct kv_reservation *r = kv_core_find(kv_hooks.core, x->plane);
+
+		if (r && !kv_reservation_is_static(r))
+			note(e, (struct kv_todo){.r = r,
+					.offset = x->plane,
+					.length = x->live - x->plane,
+					.kind = TODO_EXTENT,
+					.end = x->end,
+					.row_stride = x->row_stride});
+	}
+}
+
+/* From the i-th on: all that one launch writes to one plane. Returns how many they are. */
+static uint32_t do_rows(const struct kv_exec *x, uint32_t i)
+{
+	const struct kv_todo *first = &x->todos[i];
+	struct kv_written spans[KV_REACH_ACCESSES];
+	uint32_t n = 0;
+
+	for (; i + n < x->n_todos && n < KV_REACH_ACCESSES; n++) {
+		const struct kv_todo *t = &first[n];
+
+		if (t->kind != TODO_ROWS || t->base != first->base ||
+			(n && t->offset < spans[n - 1].high))
+			break;
+		spans[n] = (struct kv_written){t->offset, t->offset + t->length};
+	}
+	kv_planes_write(first->base, first->row_stride, spans, n);
+	return n;
+}
+
 static void note_reach(
 	struct evaluation *e, const struct kv_kernel *kernel, const struct kv_reach *reach)
 {
 	struct kv_window windows[KV_STEADY_WINDOWS];
 
+	note_rows(e, reach);
 	for (uint32_t i = 0; i < reach->n_accesses; i++) {
 		const struct kv_access *a = &reach->accesses[i];
 		enum todo_kind kind = a->kind != KV_ACCESS_WHOLE ? TODO_TOUCH
@@ -189,6 +262,7 @@ static void note_reach(
 		kv_steady_use(&e->exec->steady, use, e->position, windows,
 			windows_of(use, reach, windows));
 	}
+	note_extents(e, reach);
 }
 
 /* What no rule explains is an unknown kernel's. */
@@ -335,6 +409,10 @@ static int evaluate_all(struct kv_exec *exec, uint64_t losses)
 	kv_recognise_unlock();
 	exec->zeroes = false;
 	for (uint32_t i = 0; i < exec->n_todos && !err; i++) {
+		if (exec->todos[i].kind == TODO_ROWS) {
+			i += do_rows(exec, i) - 1;
+			continue;
+		}
 		err = do_todo(&exec->todos[i]);
 		exec->zeroes |= exec->todos[i].kind == TODO_ZERO;
 	}

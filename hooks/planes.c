@@ -404,9 +404,8 @@ void kv_planes_read(const struct kv_extent *extent)
 
 /* ---- launches ---- */
 
-/* What the launch writes to its i-th plane: the written accesses from its base on, up to the base
- * of another one. They rise in address if the rule has one line that writes there. */
-static uint32_t spans_of(const struct kv_reach *reach, uint32_t i, struct kv_written *spans)
+/* They rise in address if the rule has one line that writes there. */
+uint32_t kv_planes_spans(const struct kv_reach *reach, uint32_t i, struct kv_written *spans)
 {
 	uint64_t base = reach->planes[i].base, end = UINT64_MAX;
 	uint32_t n = 0;
@@ -431,7 +430,7 @@ void kv_planes_launch(const struct kv_reach *reach)
 
 	for (uint32_t i = 0; i < reach->n_planes; i++)
 		kv_planes_write(reach->planes[i].base, reach->planes[i].row_stride, spans,
-			spans_of(reach, i, spans));
+			kv_planes_spans(reach, i, spans));
 	for (uint32_t i = 0; i < reach->n_extents; i++)
 		kv_planes_read(&reach->extents[i]);
 }

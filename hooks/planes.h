@@ -31,6 +31,9 @@ void kv_planes_launch(const struct kv_reach *reach);
 struct kv_written {
 	uint64_t low, high; /* addresses, low < high */
 };
+/* What a launch writes to its i-th plane: the written accesses from its base on, up to the base of
+ * another one. Room for KV_REACH_ACCESSES. Returns how many they are. */
+uint32_t kv_planes_spans(const struct kv_reach *reach, uint32_t i, struct kv_written *ret_spans);
 /*
  * [inside] [hot] All that one launch writes to the plane at base, in rows of row_stride bytes: n
  * spans, rising. base <= spans[0].low.

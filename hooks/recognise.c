@@ -116,6 +116,28 @@ bool kv_recognise_hits(const struct kv_kernel *kernel, const struct kv_launch *l
 	return false;
 }
 
+/*
+ * What goes over a whole plane to leave nothing behind (a K-shift) does so plane by plane. What the
+ * last one got goes before the next one gets it, so that the device need hold one at a time.
+ * Nothing of this launch has been touched yet.
+ */
+static void make_way(const struct kv_reach *reach)
+{
+	for (uint32_t i = 0; i < reach->n_accesses; i++) {
+		const struct kv_access *a = &reach->accesses[i];
+		struct kv_reservation *r;
+
+		if (a->kind != KV_ACCESS_WHOLE || !a->dead)
+			continue;
+		r = kv_core_find(kv_hooks.core, a->addr);
+		if (!r || kv_reservation_is_static(r) ||
+			!kv_space_is_marked(kv_reservation_space(r)))
+			continue;
+		kv_submit_reap(kv_reservation_space(r));
+		return;
+	}
+}
+
 /* The accesses of a launch, in the reservations that they meet. */
 static int touch(const struct kv_reach *reach)
 {
@@ -242,8 +264,10 @@ int kv_recognise_launch(
 	memcpy(launch.threads, shape->threads, sizeof(launch.threads));
 	known = understand(kernel, &launch, &reach);
 	kv_recognise_described();
-	if (known)
+	if (known) {
+		make_way(&reach);
 		kv_planes_launch(&reach);
+	}
 	err = known ? touch(&reach) : 0;
 	return err ? err : leak_unexplained(kernel, &launch, known ? reach.explained : 0);
 }

@@ -199,6 +199,14 @@ void kv_submit_leave(void)
 	kv_thread.depth--;
 }
 
+void kv_submit_reap(struct kv_space *space)
+{
+	kv_core_leave(kv_hooks.core, kv_thread.slot_plus_1 - 1);
+	/* A capture or work that takes too long: it goes later. */
+	kv_reap(space, NULL);
+	kv_core_enter(kv_hooks.core, kv_thread.slot_plus_1 - 1);
+}
+
 /* ---- calls of our own ---- */
 
 void kv_own_begin(struct kv_own_call *call)

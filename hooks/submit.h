@@ -54,6 +54,9 @@ bool kv_submit_enter_quiet(void);
 /* kv_settle(), converted. */
 CUresult kv_submit_settle(void);
 void kv_submit_leave(void);
+/* [inside] Leaves the gate, makes what is marked go (kv_reap()) and enters again: what was touched
+ * before may have gone. Waits for the work in flight, within the bound of a drain. */
+void kv_submit_reap(struct kv_space *space);
 
 /*
  * The same for the launch path, core is kv_hooks.launch_core and not NULL. Returns the slot to
