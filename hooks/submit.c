@@ -172,6 +172,8 @@ bool kv_submit_enter_quiet(void)
 	if (!kv_hooks_active() || kv_thread.depth)
 		return false;
 	kv_thread.depth++;
+	/* Nothing is queued that writes to memory: what is known of index arrays stays known. */
+	kv_recognise_described();
 	enter();
 	return true;
 }
