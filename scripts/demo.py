@@ -7,6 +7,7 @@ Its interface is described in tests/engines/README.md.
 import argparse
 import ctypes
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -15,6 +16,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "tests/engines/demo"
+BAR = 48  # characters of the longest bar
 MEANING = {
     "started": "nothing loaded",
     "loaded": "weights on the device",
@@ -110,6 +112,7 @@ class Engine:
         self.out = out
         self.env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
         self.env["KVSHIM_DIR"] = str(directory)
+        self.env.setdefault("KVSHIM_RULES", "builtin")  # as `kvshim run` sets it for llama.cpp by name
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=self.env, cwd=ROOT)
         self.pid = None
@@ -183,6 +186,20 @@ def demo(args, gpu, name, work):
     return compare(gpu, engines[0], engines[1], totals)
 
 
+def picture(totals):
+    """What a server without the shim holds for its cache, and what is held with it, phase by phase."""
+    most = max(t["reserved_bytes"] for t in totals.values())
+    steps = [(phase, t) for phase, t in totals.items() if t["reserved_bytes"]]
+    if not most or not steps:
+        return
+    print("\nmemory of the reservations: # is held, . is reserved and costs nothing")
+    for phase, total in steps:
+        held = math.ceil(total["backed_bytes"] * BAR / most)
+        reserved = math.ceil(total["reserved_bytes"] * BAR / most)
+        saved = 100 * (total["reserved_bytes"] - total["backed_bytes"]) // total["reserved_bytes"]
+        print(f"  {phase:10} |{'#' * held + '.' * (reserved - held):{BAR}}| {size(total['backed_bytes']):>7} held, {saved}% saved")
+
+
 def compare(gpu, shimmed, plain, totals):
     """Prints what the two runs agree on; True if they agree on everything that can be compared."""
     good = shimmed.tokens == plain.tokens
@@ -198,6 +215,7 @@ def compare(gpu, shimmed, plain, totals):
     if not reserved:
         print("the shim has reserved nothing: DIFFERENT from what this demo shows")
         return False
+    picture(totals)
     elastic = totals.get("context", {}).get("backed_bytes")
     if elastic is not None:
         print(f"memory: {size(reserved)} reserved at most; {size(elastic)} of it backed when the engine "
