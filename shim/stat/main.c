@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include "shim/config.h"
+#include "stat/listen.h"
 #include "stat/live_run.h"
 #include "stat/options.h"
+#include "stat/plot.h"
+#include "stat/record.h"
 
 static int out_of_memory(void)
 {
@@ -82,6 +85,29 @@ static int live(const struct kv_stat_options *options, const char *directory)
 #endif
 }
 
+static int serve(const struct kv_stat_options *options, const char *directory)
+{
+#if KV_STAT_LISTEN
+	return kv_listen_run(options->listen, options->listen_anywhere, directory);
+#else
+	fprintf(stderr, "kvshim-stat: built without --listen (no libmicrohttpd); --prometheus "
+			"writes the same\n");
+	return 1;
+#endif
+}
+
+static int record(const struct kv_stat_options *options, const char *directory)
+{
+	struct kv_record request = {.directory = directory,
+		.file = options->file,
+		.interval_ms = options->interval_ms,
+		.count = options->count,
+		.command = options->command,
+		.who = "kvshim-stat"};
+
+	return kv_record_run(&request);
+}
+
 static int run(struct kv_stat_options *options, const char *directory)
 {
 	switch (options->mode) {
@@ -96,6 +122,12 @@ static int run(struct kv_stat_options *options, const char *directory)
 		return 0;
 	case KV_MODE_LIVE:
 		return live(options, directory);
+	case KV_MODE_LISTEN:
+		return serve(options, directory);
+	case KV_MODE_RECORD:
+		return record(options, directory);
+	case KV_MODE_PLOT:
+		return kv_plot_run(options->from, options->file, "kvshim-stat");
 	default:
 		if (options->view)
 			return show(options, directory);
