@@ -100,6 +100,13 @@ void kv_core_each_space(
 
 /* Bytes reserved and not yet backed: what must stay free for growth, beyond the host budget. */
 uint64_t kv_space_unbacked(const struct kv_space *space);
+/*
+ * What the space has behind its reservations, and what could be backed in addition at this moment:
+ * no more than is reserved and not backed, than the device has free, and is spare. page: its page
+ * size. Bytes. Errors of gpu_ops.
+ */
+int kv_space_room(
+	struct kv_space *space, uint64_t *ret_backed, uint64_t *ret_growth, uint64_t *ret_page);
 /* Spare handles go back to the driver, until bytes are freed or none is left. Returns bytes freed.
  */
 uint64_t kv_space_trim(struct kv_space *space, uint64_t bytes);
@@ -157,6 +164,9 @@ kv_gpu_addr kv_reservation_base(const struct kv_reservation *r);
 uint64_t kv_reservation_requested(const struct kv_reservation *r);
 uint64_t kv_reservation_reserved(const struct kv_reservation *r);
 struct kv_space *kv_reservation_space(const struct kv_reservation *r);
+/* 0: the first to be evicted, to 255; 128 unless set. */
+void kv_reservation_set_priority(struct kv_reservation *r, uint8_t priority);
+uint8_t kv_reservation_priority(const struct kv_reservation *r);
 bool kv_reservation_is_static(const struct kv_reservation *r);
 /* True if static and every page is mapped. */
 bool kv_reservation_is_whole(const struct kv_reservation *r);

@@ -249,17 +249,38 @@ out:
 	kv_reservation_unlock(r);
 }
 
-/* want_static: -1 either, else only reservations that are (1) or are not (0) static. */
+/* The lowest priority above last (-1: any) among the reservations of the space; 256: none. */
+static int next_priority(struct kv_space *space, int last)
+{
+	struct kv_reservation *r;
+	uint64_t base = 0;
+	int lowest = 256;
+
+	while ((r = kv_table_next(&space->core->table, base, &base))) {
+		int priority = kv_reservation_priority(r);
+
+		if (kv_reservation_space_of(r) == space && priority > last && priority < lowest)
+			lowest = priority;
+	}
+	return lowest;
+}
+
+/* Reservations that are (1) or are not (0) static, by rising priority. */
 static void sweep_space(struct sweep *sweep, int want_static)
 {
 	struct kv_core *core = sweep->space->core;
-	struct kv_reservation *r;
-	uint64_t base = 0;
+	int priority = -1;
 
-	while (sweep->wanted && sweep->error == 0 &&
-		(r = kv_table_next(&core->table, base, &base))) {
-		if (want_static < 0 || kv_reservation_is_static(r) == (want_static == 1))
-			sweep_reservation(sweep, r);
+	while ((priority = next_priority(sweep->space, priority)) < 256) {
+		struct kv_reservation *r;
+		uint64_t base = 0;
+
+		while (sweep->wanted && sweep->error == 0 &&
+			(r = kv_table_next(&core->table, base, &base))) {
+			if (kv_reservation_priority(r) == priority &&
+				kv_reservation_is_static(r) == (want_static == 1))
+				sweep_reservation(sweep, r);
+		}
 	}
 }
 

@@ -178,3 +178,18 @@ void kv_budget_give(struct kv_space *space, uint64_t size)
 	kv_count(&space->host_taken, -size);
 	kv_space_changed(space);
 }
+
+int kv_space_room(
+	struct kv_space *space, uint64_t *ret_backed, uint64_t *ret_growth, uint64_t *ret_page)
+{
+	uint64_t unbacked = kv_space_unbacked_exact(space), free_bytes, total;
+	int error = kv_gpu_memory_info(space, &free_bytes, &total);
+
+	if (error < 0)
+		return error;
+	free_bytes = kv_add_sat(free_bytes, kv_spare_bytes(space));
+	*ret_growth = free_bytes < unbacked ? free_bytes : unbacked;
+	*ret_backed = kv_counted(&space->backed);
+	*ret_page = space->page_size;
+	return 0;
+}

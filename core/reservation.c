@@ -12,6 +12,8 @@
 #include "core/space.h"
 #include "core/poison.h"
 
+#define KV_PRIORITY 128 /* unless somebody says otherwise */
+
 /* ---- objects ---- */
 
 /* An object from the recycled ones or a new one, with n_pages EMPTY pages; locked by nobody. */
@@ -96,6 +98,7 @@ static void describe(struct kv_reservation *r, struct kv_space *space, kv_gpu_ad
 	atomic_store_explicit(&r->static_reason, KV_STATIC_NO, memory_order_release);
 	atomic_store_explicit(&r->quiet, false, memory_order_release);
 	r->pinned = false;
+	atomic_store_explicit(&r->priority, KV_PRIORITY, memory_order_relaxed);
 	r->page_size = space->page_size;
 	memset(r->n_in_state, 0, sizeof(r->n_in_state));
 	r->n_in_state[KV_PAGE_EMPTY] = r->n_pages;
@@ -368,6 +371,16 @@ uint64_t kv_reservation_reserved(const struct kv_reservation *r)
 struct kv_space *kv_reservation_space(const struct kv_reservation *r)
 {
 	return kv_reservation_space_of(r);
+}
+
+void kv_reservation_set_priority(struct kv_reservation *r, uint8_t priority)
+{
+	atomic_store_explicit(&r->priority, priority, memory_order_relaxed);
+}
+
+uint8_t kv_reservation_priority(const struct kv_reservation *r)
+{
+	return atomic_load_explicit(&r->priority, memory_order_relaxed);
 }
 
 bool kv_reservation_is_static(const struct kv_reservation *r)

@@ -77,6 +77,7 @@ struct kv_reservation {
 	_Atomic uint64_t hinted_ns;     /* atomic: relaxed; time of the last hint */
 	_Atomic uint32_t hidden_reason; /* atomic: relaxed, written under lock; why it would be
 					 * static if it were not managed */
+	_Atomic uint8_t priority;       /* atomic: relaxed; the lowest is evicted first */
 	_Atomic bool paused;            /* atomic: relaxed, written under lock */
 	uint64_t watchdog_ns;           /* constant while it is managed */
 	uint32_t *wants;         /* guarded by lock; live things per page; NULL: not managed */

@@ -170,6 +170,11 @@ bool kv_manage_is(const struct kv_reservation *r, uint64_t id)
 	return id && atomic_load_explicit(&r->managed, memory_order_acquire) == id;
 }
 
+bool kv_manage_any(const struct kv_reservation *r)
+{
+	return atomic_load_explicit(&r->managed, memory_order_relaxed) != 0;
+}
+
 void kv_manage_alive(struct kv_reservation *r, uint64_t id)
 {
 	if (kv_manage_is(r, id))

@@ -44,6 +44,8 @@ int kv_manage_begin(
 void kv_manage_end(struct kv_reservation *r, uint64_t id);
 /* True if r is managed, by this id. */
 bool kv_manage_is(const struct kv_reservation *r, uint64_t id);
+/* True if anybody manages r. */
+bool kv_manage_any(const struct kv_reservation *r);
 /* A hint, or a sign of life of the one who gives them: the watchdog starts anew. */
 void kv_manage_alive(struct kv_reservation *r, uint64_t id);
 

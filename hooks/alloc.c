@@ -17,21 +17,10 @@
 #include "hooks/origin.h"
 #include "hooks/planes.h"
 #include "hooks/recognise.h"
+#include "hooks/tag.h"
 
 /* What cuMemAllocPitch rounds rows up to on every device so far. */
 #define PITCH_ALIGNMENT 512u
-
-struct tag {
-	enum kv_tag tag;
-	char name[32];
-};
-static __thread struct tag tag __attribute__((tls_model("initial-exec")));
-
-void kv_alloc_set_tag(enum kv_tag new_tag, const char *name)
-{
-	tag.tag = new_tag;
-	strncpy(tag.name, name ? name : "", sizeof(tag.name) - 1);
-}
 
 /* Driver calls of this thread are the program's, and we are at work. */
 static bool is_program(void)
@@ -46,7 +35,7 @@ static void choose(struct kv_device *device, uint64_t size, struct kv_select_ans
 	const struct kv_select_rules *rules = &kv_hooks.config.select;
 	struct kv_select_request request = {
 		.size = size,
-		.tag = tag.tag,
+		.tag = kv_tag_current()->tag,
 		.device_total = device->total,
 	};
 	struct kv_frames frames;
@@ -54,7 +43,7 @@ static void choose(struct kv_device *device, uint64_t size, struct kv_select_ans
 	kv_history_alloc(size, &request);
 	/* Not for every small allocation: unwinding takes microseconds. */
 	if (kv_select_needs_frames(rules) &&
-		(size >= rules->min_size || rules->include_sizes || tag.tag != KV_TAG_NONE)) {
+		(size >= rules->min_size || rules->include_sizes || request.tag != KV_TAG_NONE)) {
 		kv_frames_collect(&frames);
 		request.libraries = frames.libraries;
 		request.symbols = frames.symbols;
@@ -73,6 +62,7 @@ static int reserve(struct kv_device *device, uint64_t size, const struct kv_sele
 	CUdeviceptr *ret_addr)
 {
 	struct kv_origin origin = {.size = size, .device = device};
+	const struct kv_tag_entry *tag = kv_tag_current();
 	struct kv_reservation *r;
 	int err;
 
@@ -85,7 +75,7 @@ static int reserve(struct kv_device *device, uint64_t size, const struct kv_sele
 	if (kv_hooks.config.rules && kv_core_is_idle(kv_hooks.core))
 		kv_recognise_forget();
 	err = kv_reservation_new(
-		device->space, size, tag.name[0] ? tag.name : NULL, answer->score, &r);
+		device->space, size, tag->name[0] ? tag->name : NULL, answer->score, &r);
 	if (err < 0)
 		return err;
 	origin.base = kv_reservation_base(r);
@@ -93,6 +83,7 @@ static int reserve(struct kv_device *device, uint64_t size, const struct kv_sele
 		kv_reservation_free(kv_hooks.core, origin.base);
 		return -ENOSPC;
 	}
+	kv_reservation_set_priority(r, tag->priority);
 	if (answer->eager)
 		kv_leak(r, KV_STATIC_OPTION, "tag");
 	kv_agents_start(device);

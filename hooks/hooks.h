@@ -60,10 +60,36 @@ enum kv_hooks_mode kv_hooks_mode(void);
 struct kv_core *kv_hooks_core(void);
 
 /*
- * What the calling thread says about its next allocations (core/select.h); stays until changed.
- * name: up to 31 bytes are kept with the reservation and shown in the statistics; NULL: none. Calls
- * no driver.
+ * What the calling thread says about its next allocations (core/select.h), until it is popped.
+ * name: up to 31 bytes are kept with the reservation and shown in the statistics; NULL: none.
+ * priority: 0 (the first to be evicted) to 255. Calls no driver. push: -ENOSPC: 16 lie there. pop:
+ * -ENOENT: none does.
  */
-void kv_alloc_set_tag(enum kv_tag tag, const char *name);
+int kv_tag_push(enum kv_tag tag, const char *name, int priority);
+int kv_tag_pop(void);
+
+/* ---- calls that the program makes into the shim ---- */
+
+/*
+ * Between enter and leave the calling thread is inside the gate, for core's functions marked
+ * [inside]. False: inert, or called from one of our own calls.
+ */
+bool kv_call_enter(void);
+void kv_call_leave(void);
+/* Around core's functions marked [outside]: what they ask of the driver is not the program's. */
+void kv_call_begin(void);
+void kv_call_end(void);
+
+/* True while a stream capture is open in this process. */
+bool kv_hooks_captures(void);
+/* The space of a device by its ordinal; NULL: this process had no reservation there, or inert. */
+struct kv_space *kv_hooks_space(int ordinal);
+/*
+ * [outside] A reservation on the device of the current context, of any size. -ENODEV: inert, or no
+ * context. -EBUSY: a capture is open. -ENOMEM: it cannot be promised. -EOPNOTSUPP: native memory
+ * was all that could be had.
+ */
+int kv_hooks_allocate(uint64_t size, const char *tag, struct kv_reservation **ret_reservation);
+void kv_hooks_release(uint64_t addr);
 
 #endif

@@ -341,6 +341,31 @@ Test(want, a_pause_that_fails_leaves_everything_usable)
 	CLOSE(&f);
 }
 
+Test(want, the_lowest_priority_is_evicted_first)
+{
+	struct fixture f;
+	struct buffer high, low;
+
+	fixture_open(&f, (struct fixture_options){0});
+	EXPECT(buffer_new(&f, 4 * f.page, &high), 0);
+	EXPECT(buffer_new(&f, 4 * f.page, &low), 0);
+	EXPECT(kv_reservation_priority(low.r), 128);
+	kv_reservation_set_priority(low.r, 3);
+	EXPECT(app_write(&f, &high, 0, 4 * f.page, 1), 0);
+	EXPECT(app_write(&f, &low, 0, 4 * f.page, 2), 0);
+	EXPECT(kv_evict(f.space, 3 * f.page, NULL), 0);
+	EXPECT(pages_in(&high, KV_PAGE_BACKED), 4);
+	EXPECT(pages_in(&low, KV_PAGE_BACKED), 1);
+	kv_reservation_set_priority(low.r, 200);
+	EXPECT(kv_evict(f.space, 3 * f.page, NULL), 0);
+	EXPECT(pages_in(&high, KV_PAGE_BACKED), 1);
+	EXPECT(app_read(&f, &low, 0, 4 * f.page), 0);
+	EXPECT(app_read(&f, &high, 0, 4 * f.page), 0);
+	EXPECT(buffer_free(&f, &high), 0);
+	EXPECT(buffer_free(&f, &low), 0);
+	CLOSE(&f);
+}
+
 Test(want, random_lives_keep_their_content_whatever_is_evicted)
 {
 	struct fixture f;

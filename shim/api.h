@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * api.h - what the files behind kvshim.h share: how errors are converted and said. Private to shim.
+ */
+#ifndef KV_SHIM_API_H
+#define KV_SHIM_API_H
+
+#include <stdbool.h>
+
+#define KVSHIM_DIRECT 1
+#include "shim/kvshim.h"
+
+/* From core's negative errno. 0 stays 0. */
+int kv_api_error(int error);
+
+/*
+ * A call was refused because of what it was given: one line, and the error itself. call: the
+ * function's name; format: what was wrong with it.
+ */
+int kv_api_refuse(int error, const char *call, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* 0 if the shim is at work in this process, else KVSHIM_ERR_INERT. */
+int kv_api_ready(void);
+
+/* Copies as much of a structure as both sides have, and clears the rest; size is kept. INVALID:
+ * smaller than any version of it. */
+#define KV_API_GIVE(to, from, call) kv_api_give(to, &(from), sizeof(from), call)
+int kv_api_give(void *to, const void *from, uint64_t from_size, const char *call);
+#define KV_API_TAKE(to, from, call) kv_api_take(&(to), from, sizeof(to), call)
+int kv_api_take(void *to, const void *from, uint64_t to_size, const char *call);
+
+#endif
