@@ -5,8 +5,10 @@ Instructions are counted with callgrind in libkvshim.so alone: the difference be
 that start and end do not count. Nanoseconds are of whole calls over the software GPU, the least of several runs that take
 turns: without the shim, with it switched off (KVSHIM=off), with it. A driver call of the software GPU is shorter than
 one of a GPU, so that the ratios are upper bounds. The last rows are steps of the unmodified llama.cpp.
-A row misses when a launch with nothing to do adds more than 150 instructions.
+A row misses when a launch with nothing to do adds more than 150 instructions, or when --baseline names a file of counts
+(--write-baseline makes it; docs/baselines/ has them by machine kind) and a class has become more than a tenth dearer.
 """
+import json
 import os
 import pathlib
 import subprocess
@@ -32,7 +34,7 @@ CLASSES = [
     ("back", 10, 20, "two pages backed, filled and freed"),
 ]
 COLUMNS = [("class", "class"), ("reservations", "reservations"), ("what", "what"), ("instructions", "instructions"),
-           ("plain_ns", "plain ns"), ("off_ns", "off ns"), ("shim_ns", "shim ns"), ("ratio", "ratio")]
+           ("before", "baseline"), ("plain_ns", "plain ns"), ("off_ns", "off ns"), ("shim_ns", "shim ns"), ("ratio", "ratio")]
 
 
 def environment(build, folder, how, more=None):
@@ -103,7 +105,12 @@ def timed(front, step):
 def run():
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="fewer repetitions, no engine")
+    p.add_argument("--counts", action="store_true", help="instructions only")
+    p.add_argument("--baseline", metavar="FILE", help="compares the counts with these")
+    p.add_argument("--write-baseline", metavar="FILE", help="keeps the counts of this run")
     args = p.parse_args()
+    before = json.loads(pathlib.Path(args.baseline).read_text()) if args.baseline else {}
+    counts = {}
     build = (ROOT / args.build).resolve() if not pathlib.Path(args.build).is_absolute() else pathlib.Path(args.build)
     rows, good = Rows(args.json, COLUMNS), True
     with Folder(args.keep) as folder:
@@ -112,20 +119,28 @@ def run():
                 count = round(per_call(build, folder, name, reservations, calls), 1)
             except Missing as why:
                 raise Skip(str(why)) from why
-            least = {}
-            for _ in range(3 if args.quick else 11):
+            key = f"{name} {reservations}"
+            counts[key], least = count, {}
+            for _ in range(0 if args.counts else 3 if args.quick else 11):
                 for how in ("plain", "off", "shim"):
                     ns = nanoseconds(build, folder, how, name, reservations, calls * 20)
                     least[how] = min(least.get(how, ns), ns)
             row = {"bench": "overhead", "class": name, "reservations": reservations, "what": what, "instructions": count,
-                   **{f"{how}_ns": ns for how, ns in least.items()}, "ratio": least["shim"] / least["plain"],
-                   "ok": name != "launch" or count <= BUDGET}
+                   **{f"{how}_ns": least.get(how) for how in ("plain", "off", "shim")},
+                   "ratio": least["shim"] / least["plain"] if least else None, "before": before.get(key),
+                   "ok": (name != "launch" or count <= BUDGET) and count <= before.get(key, count) * 1.1 + 5}
             good = good and row["ok"]
             rows.add(row)
-        if not args.quick:
+        if not args.quick and not args.counts:
             for row in decode_rows(build, folder, 60):
                 rows.add(row)
+    if args.write_baseline:
+        pathlib.Path(args.write_baseline).write_text(json.dumps(counts, indent=1) + "\n")
     rows.finish()
+    for row in rows.rows:
+        if not row["ok"]:
+            print(f"missed: {row['class']} beside {row['reservations']}: {row['instructions']} instructions, "
+                  f"{row['before'] or BUDGET} were expected", file=sys.stderr)
     return good
 
 
