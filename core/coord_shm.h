@@ -40,6 +40,7 @@
 #define KV_COORD_WEIGHT 100u        /* of a process that says nothing */
 #define KV_COORD_WEIGHT_MAX 100000u /* least: 1 */
 #define KV_COORD_NO_LIMIT UINT64_MAX
+#define KV_COORD_IDLE_NS 5000000000ull
 
 /* enum kv_coord_slot.state */
 enum kv_coord_state {
@@ -90,7 +91,8 @@ struct kv_coord_limits {
 	uint64_t max;         /* device bytes that it never exceeds; KV_COORD_NO_LIMIT */
 	uint64_t host_budget; /* host bytes that may stand in for device memory */
 	uint32_t weight;      /* of its fair share; 1 .. KV_COORD_WEIGHT_MAX */
-	uint32_t idle_ms;     /* without a submission, until it counts as idle; 0: never */
+	uint32_t idle_ms;     /* without a submission, until it evicts itself; 0: never, and others
+				 count     it as idle after KV_COORD_IDLE_NS */
 };
 
 struct kv_coord_control {

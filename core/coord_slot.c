@@ -223,6 +223,7 @@ static int claim(struct kv_coord *coord, const struct kv_coord_request *request)
 			continue;
 		KV_COORD_POINT("claim: marked");
 		memset(&segment->accounts[i], 0, sizeof(segment->accounts[i]));
+		segment->accounts[i].activity_ns = kv_coord_now_ns();
 		begin_write(slot);
 		__atomic_store_n(&slot->generation, slot->generation + 1, __ATOMIC_RELAXED);
 		slot->owner_pid = self.pid;

@@ -22,6 +22,17 @@ static bool is_pending(const struct kv_coord_command *command)
 	       __atomic_load_n(&command->answered, __ATOMIC_ACQUIRE);
 }
 
+/* Does it submit work, as far as others can see? */
+static bool is_busy(const struct kv_coord_account *account, const struct kv_coord_limits *limits,
+	uint64_t now_ns)
+{
+	if (account->asked)
+		return true;
+	if (account->activity != KV_COORD_BUSY)
+		return false;
+	return limits->idle_ms || minus(now_ns, account->activity_ns) < KV_COORD_IDLE_NS;
+}
+
 static void describe(struct kv_coord *coord, uint32_t slot, const struct kv_coord_account *account,
 	uint64_t now_ns, uint64_t silent_ns, struct kv_policy_process *ret)
 {
@@ -32,7 +43,7 @@ static void describe(struct kv_coord *coord, uint32_t slot, const struct kv_coor
 	kv_coord_limits(coord, slot, &limits, NULL);
 	*ret = (struct kv_policy_process){
 		.pid = shared->owner_pid,
-		.busy = account->activity == KV_COORD_BUSY || account->asked,
+		.busy = is_busy(account, &limits, now_ns),
 		.weight = limits.weight,
 		.held = account->charged,
 		.wants = kv_coord_add(account->charged, account->asked),

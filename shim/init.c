@@ -16,6 +16,11 @@
 #include "shim/log.h"
 #include "shim/segment.h"
 
+/* Two busy processes that take pages from each other do so at most this often. */
+#define RESIDENCY_NS 1000000000ull
+/* Charged ahead: one taking of the segment's mutex for 32 pages. */
+#define LEASE_BYTES (64ull << 20)
+
 static struct kv_config config; /* immutable after set-up */
 
 static void complain(void *ctx, const char *line)
@@ -48,16 +53,43 @@ static void fill_select(struct kv_select_rules *rules)
 	rules->min_score = (int)kv_config_number(&config, KV_OPT_MIN_SCORE);
 }
 
-static void set_limits(void)
+static void log_decision(void *ctx, const char *text)
 {
-	const struct kv_coord_limits limits = {
-		.max = KV_COORD_NO_LIMIT,
-		.host_budget = (uint64_t)kv_config_number(&config, KV_OPT_HOST_BUDGET),
-		.weight = KV_COORD_WEIGHT,
-		.idle_ms = (uint32_t)kv_config_number(&config, KV_OPT_IDLE_MS),
+	(void)ctx;
+	kv_log(KV_LOG_DEBUG, "policy", "%s", text);
+}
+
+static void set_segment(void)
+{
+	int64_t group = kv_config_number(&config, KV_OPT_GROUP);
+	uint64_t max = (uint64_t)kv_config_number(&config, KV_OPT_MAX);
+	uint64_t host_budget = (uint64_t)kv_config_number(&config, KV_OPT_HOST_BUDGET);
+	const struct kv_segment_config segment = {
+		.directory = kv_config_text(&config, KV_OPT_DIR),
+		.has_group = group >= 0,
+		.gid = group >= 0 ? (uint32_t)group : 0,
+		.limits =
+			{
+				.min = (uint64_t)kv_config_number(&config, KV_OPT_MIN),
+				.max = max >= INT64_MAX ? KV_COORD_NO_LIMIT : max,
+				.host_budget = host_budget,
+				.weight = (uint32_t)kv_config_number(&config, KV_OPT_WEIGHT),
+				.idle_ms = (uint32_t)kv_config_number(&config, KV_OPT_IDLE_MS),
+			},
+		.ledger =
+			{
+				.wait_ns = (uint64_t)kv_config_number(&config, KV_OPT_WAIT_MS) *
+					   1000000ull,
+				.residency_ns = RESIDENCY_NS,
+				.lease_bytes = LEASE_BYTES,
+				.host_budget = host_budget,
+				.overcommit =
+					(uint64_t)kv_config_number(&config, KV_OPT_OVERCOMMIT),
+				.log = log_decision,
+			},
 	};
 
-	kv_segment_set_limits(&limits);
+	kv_segment_setup(&segment);
 }
 
 /* The levels are needed before the first complaint, which reading the options may bring. */
@@ -91,8 +123,7 @@ int kv_embed_setup(struct kv_hooks_config *ret_config)
 		kv_log(KV_LOG_ERROR, "config", "inert: no memory for a fork handler");
 		return -error;
 	}
-	kv_segment_set_directory(kv_config_text(&config, KV_OPT_DIR));
-	set_limits();
+	set_segment();
 	fill_core(&ret_config->core);
 	fill_select(&ret_config->select);
 	ret_config->scan_bytes = (uint64_t)kv_config_number(&config, KV_OPT_SCAN_BYTES);

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/coord.h"
+#include "core/coord_ledger.h"
 #include "shim/log.h"
 #include "shim/serve.h"
 
@@ -21,21 +21,15 @@ struct place {
 
 static struct {
 	pthread_mutex_t mutex;
-	const char *directory;            /* immutable after set-up */
-	struct kv_coord_limits limits;    /* immutable after set-up */
+	struct kv_segment_config config;  /* immutable after set-up */
 	struct place places[DEVICES_MAX]; /* guarded by mutex */
 	unsigned n_places;                /* guarded by mutex */
 	int last_error;                   /* guarded by mutex; the last one that was reported */
 } joined = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
-void kv_segment_set_directory(const char *directory)
+void kv_segment_setup(const struct kv_segment_config *config)
 {
-	joined.directory = directory;
-}
-
-void kv_segment_set_limits(const struct kv_coord_limits *limits)
-{
-	joined.limits = *limits;
+	joined.config = *config;
 }
 
 static void put_process(void *ctx, const struct kv_process_stats *stats)
@@ -51,7 +45,7 @@ static void put_row(void *ctx, uint32_t row, const struct kv_reservation_stats *
 /* What went wrong and what to do about it. path: of the segment. */
 static void explain(int error, const char *path, const char *what, char *text, size_t size)
 {
-	const char *dir = joined.directory;
+	const char *dir = joined.config.directory;
 
 	switch (-error) {
 	case EPROTO:
@@ -67,9 +61,9 @@ static void explain(int error, const char *path, const char *what, char *text, s
 		break;
 	case EPERM:
 		snprintf(text, size,
-			"segment %s belongs to another user or lets others write; remove it or set "
+			"segment %s belongs to another %s or lets others write; remove it or set "
 			"KVSHIM_DIR to a directory of your own",
-			path);
+			path, joined.config.has_group ? "group" : "user");
 		break;
 	case EUSERS:
 		snprintf(text, size,
@@ -124,20 +118,27 @@ static void report(int error, const uint8_t uuid[16], const char *what)
 	pthread_mutex_unlock(&joined.mutex);
 	if (again)
 		return;
-	kv_coord_path(joined.directory, (uint32_t)geteuid(), uuid, path, sizeof(path));
+	if (joined.config.has_group)
+		kv_coord_group_path(
+			joined.config.directory, joined.config.gid, uuid, path, sizeof(path));
+	else
+		kv_coord_path(
+			joined.config.directory, (uint32_t)geteuid(), uuid, path, sizeof(path));
 	explain(error, path, what, text, sizeof(text));
 	kv_log(KV_LOG_ERROR, "coord", "inert: %s", text);
 }
 
 /* On an error *ret_coord is unchanged and what may say more about it. */
 static int join(const uint8_t uuid[16], const char *name, uint64_t total_bytes,
-	struct kv_coord **ret_coord, char *what, uint32_t what_size)
+	struct kv_coord **ret_coord, struct kv_ledger *ret_ledger, char *what, uint32_t what_size)
 {
 	struct kv_coord_request request = {
-		.directory = joined.directory,
+		.directory = joined.config.directory,
 		.gpu_name = name,
 		.gpu_total = total_bytes,
-		.limits = joined.limits,
+		.has_group = joined.config.has_group,
+		.gid = joined.config.gid,
+		.limits = joined.config.limits,
 	};
 	struct kv_coord *coord;
 	int error;
@@ -146,6 +147,11 @@ static int join(const uint8_t uuid[16], const char *name, uint64_t total_bytes,
 	error = kv_coord_join(&request, &coord, what, what_size);
 	if (error)
 		return error;
+	error = kv_coord_ledger_new(coord, &joined.config.ledger, ret_ledger);
+	if (error) {
+		kv_coord_leave(coord);
+		return error;
+	}
 	pthread_mutex_lock(&joined.mutex);
 	if (joined.n_places < DEVICES_MAX) {
 		memcpy(joined.places[joined.n_places].uuid, uuid, sizeof(request.uuid));
@@ -167,7 +173,8 @@ int kv_segment_join(void *ctx, const uint8_t uuid[16], const char *name, uint64_
 {
 	struct kv_coord *coord;
 	char what[128] = "";
-	int error = join(uuid, name, total_bytes, &coord, what, sizeof(what));
+	struct kv_ledger ledger;
+	int error = join(uuid, name, total_bytes, &coord, &ledger, what, sizeof(what));
 
 	if (error) {
 		report(error, uuid, what);
@@ -176,6 +183,7 @@ int kv_segment_join(void *ctx, const uint8_t uuid[16], const char *name, uint64_
 	kv_log(KV_LOG_DEBUG, "coord", "slot %u of %s", kv_coord_slot_index(coord),
 		name ? name : "?");
 	ret_sink->ctx = coord;
+	ret_sink->ledger = ledger;
 	ret_sink->process = put_process;
 	ret_sink->reservation = put_row;
 	ret_sink->activity = kv_serve_activity;
@@ -188,6 +196,7 @@ void kv_segment_inert(
 	void *ctx, const uint8_t uuid[16], const char *name, uint64_t total_bytes, const char *note)
 {
 	struct kv_coord *coord = NULL;
+	struct kv_ledger ledger;
 
 	pthread_mutex_lock(&joined.mutex);
 	for (unsigned i = 0; i < joined.n_places; i++)
@@ -195,7 +204,7 @@ void kv_segment_inert(
 			coord = joined.places[i].coord;
 	pthread_mutex_unlock(&joined.mutex);
 	/* The operator has had the line; that readers cannot have it too is worth no second one. */
-	if (!coord && join(uuid, name, total_bytes, &coord, NULL, 0) != 0)
+	if (!coord && join(uuid, name, total_bytes, &coord, &ledger, NULL, 0) != 0)
 		return;
 	kv_coord_put_state(coord, KV_COORD_INERT, note);
 }

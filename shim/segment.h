@@ -5,13 +5,20 @@
 #ifndef KV_SHIM_SEGMENT_H
 #define KV_SHIM_SEGMENT_H
 
-#include "core/coord.h"
+#include <stdbool.h>
+
+#include "core/coord_ledger.h"
 #include "core/core.h"
 
-/* Where the files lie, kept by reference. Before the first join. */
-void kv_segment_set_directory(const char *directory);
-/* What this process sets itself to begin with; others can change it. Before the first join. */
-void kv_segment_set_limits(const struct kv_coord_limits *limits);
+struct kv_segment_config {
+	const char *directory; /* where the files lie, kept by reference */
+	bool has_group;        /* shared by the members of gid, not by the processes of one user */
+	uint32_t gid;
+	struct kv_coord_limits limits; /* of this process, to begin with */
+	struct kv_coord_ledger_config ledger;
+};
+/* Before the first join. */
+void kv_segment_setup(const struct kv_segment_config *config);
 /*
  * In the form of struct kv_hooks_config.device_found: joins the device's segment and fills the
  * sink. On an error one line has been logged (once per kind of error) and the device must be left

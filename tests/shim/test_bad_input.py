@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 
 from shimtest import KVSHIM, KVSHIM_STAT, LIBRARY, NO_DRIVER, clean_env, lines, run, run_all
 
 PROBE, SIMGPU, WEAK = sys.argv[5:8]
+DEVICE = tempfile.NamedTemporaryFile()  # one device for all programs: its segment has one name
 MIB = 1024 * 1024
 SEGMENT_LAYOUT_AT, SEGMENT_MUTEX_AT = 8, 128  # core/coord_shm.h; asserted in core/coord_check.c
 
@@ -18,7 +20,8 @@ def has_driver():
 
 
 def probe(directory, *args, env=None, shim=True, driver=SIMGPU, **more):
-    environment = {"KVSHIM_DIR": directory, "LD_LIBRARY_PATH": driver, "SIMGPU_STRICT_EXIT": "1"}
+    environment = {"KVSHIM_DIR": directory, "LD_LIBRARY_PATH": driver, "SIMGPU_STRICT_EXIT": "1",
+                   "SIMGPU_SHARED": DEVICE.name}
     if shim:
         environment["LD_PRELOAD"] = LIBRARY
     environment.update(env or {})
@@ -40,7 +43,7 @@ def a_running_program(directory, **env):
     process = subprocess.Popen([PROBE, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True,
                                env=clean_env(KVSHIM_DIR=directory, LD_LIBRARY_PATH=SIMGPU,
-                                             LD_PRELOAD=LIBRARY, **env))
+                                             LD_PRELOAD=LIBRARY, SIMGPU_SHARED=DEVICE.name, **env))
     said = [process.stdout.readline(), process.stdout.readline()]
     assert said == ["differences: 0\n", "holding\n"], said
     return process

@@ -21,6 +21,12 @@ void sim_device_uuid(const struct sim_device *device, uint8_t uuid[16])
 {
 	memcpy(uuid, "software-gpu-for", 16);
 	uuid[15] = (uint8_t)device->ordinal;
+	/* A device that no other process has is another device. */
+	if (!sim_config.shared || !*sim_config.shared) {
+		uint32_t pid = sim_account_pid();
+
+		memcpy(uuid + 8, &pid, sizeof(pid));
+	}
 }
 
 CUresult sim_cuDeviceGetCount(int *count)

@@ -96,6 +96,7 @@ int sim_account_take(int device, uint64_t bytes);
 void sim_account_give(int device, uint64_t bytes);
 /* Free bytes of the device, all processes counted. */
 uint64_t sim_account_free(int device);
+uint32_t sim_account_pid(void); /* of the process that opened it, 0 before */
 uint64_t sim_account_used(int device); /* by this process */
 uint64_t sim_account_peak(int device);
 int sim_account_open(void);

@@ -54,6 +54,9 @@ static uint64_t start_time(int64_t pid)
 	text[n] = '\0';
 	/* The name in parentheses may hold anything; field 22 counts from the last one. */
 	char *p = strrchr(text, ')');
+	/* Of one that has ended and was not waited for, the driver has everything back. */
+	if (p && (p[1] == '\0' || p[2] == 'Z' || p[2] == 'X'))
+		return 0;
 	for (int field = 2; p && field < 22; field++)
 		p = strchr(p + 1, ' ');
 	return p ? strtoull(p + 1, NULL, 10) : 0;
@@ -135,6 +138,11 @@ int sim_account_open(void)
 	}
 	unlock_table();
 	return mine ? 0 : -1;
+}
+
+uint32_t sim_account_pid(void)
+{
+	return mine ? (uint32_t)mine->pid : 0;
 }
 
 void sim_account_close(void)
