@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 
 #define TOPIC "reach"
 #define SCRIPTS_MAX 4 /* an interpreter may be a script */
+#define KERNELS_SHOWN 4
 
 /* Programs that start others somewhere else or with another environment. */
 static const struct {
@@ -218,6 +220,33 @@ static bool interpreter_of(const struct file *file, char ret_name[PATH_MAX])
 	return true;
 }
 
+/* Where the kernels of llama.cpp and its kin lie: beside the program, or in a folder of libraries.
+ */
+static void look_for_kernels(struct kv_findings *findings, const char *command)
+{
+	static const char *const places[] = {"", "../lib*/", "../lib/*/", "../lib/ollama/*/"};
+	char program[PATH_MAX], pattern[2 * PATH_MAX];
+	glob_t found = {0};
+	char *slash;
+	int flags = 0;
+
+	if (!find_program(command, program))
+		return;
+	slash = strrchr(program, '/');
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		snprintf(pattern, sizeof(pattern), "%.*s%slibggml-cuda*.so*",
+			(int)(slash - program + 1), program, places[i]);
+		glob(pattern, flags, NULL, &found);
+		flags = GLOB_APPEND;
+	}
+	for (size_t i = 0; i < found.gl_pathc && i < KERNELS_SHOWN; i++)
+		kv_finding_add(findings, KV_VERDICT_OK, "engine",
+			"its kernels are in %.120s; `kvshim doctor --rules %.120s` tells which are "
+			"known, in some ten seconds",
+			found.gl_pathv[i], found.gl_pathv[i]);
+	globfree(&found);
+}
+
 /* Follows scripts to the program that runs them. */
 static void follow(struct kv_findings *findings, const char *name)
 {
@@ -274,6 +303,8 @@ void kv_doctor_reach(struct kv_findings *findings, char *const *argv)
 					  "%.100s is no engine that is known by its name", argv[0]),
 			"it runs as without kvshim; `kvshim doctor --rules LIBRARY` tells which of "
 			"its kernels are known, `kvshim run --engine NAME` says what it is");
+	if (engine && engine->settings[0])
+		look_for_kernels(findings, argv[0]);
 	if (engine && !engine->settings[0])
 		kv_finding_remedy(
 			&findings->list[findings->n - 1], "docs/engines.md tells what to expect");

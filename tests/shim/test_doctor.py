@@ -145,6 +145,15 @@ def test_a_command_that_a_preload_reaches(directory):
     has(doctor(directory, program(directory, "vllm", "#!/bin/sh\n")), "warn", "engine", "vllm", "engines.md")
 
 
+def test_the_library_with_the_kernels_is_found(directory):
+    os.makedirs(os.path.join(directory, "bin"))
+    os.makedirs(os.path.join(directory, "lib/ollama/cuda_v13"))
+    server = program(directory, "bin/ollama", "#!/bin/sh\n")
+    assert not any("--rules" in f[2] for f in doctor(directory, server))
+    program(directory, "lib/ollama/cuda_v13/libggml-cuda.so", "")
+    has(doctor(directory, server), "ok", "engine", "lib/ollama/cuda_v13/libggml-cuda.so", "kvshim doctor --rules")
+
+
 def interpreter(path, loader):
     """A copy of an ELF program that names another loader, which is no longer than its own."""
     with open(path, "rb") as file:
