@@ -155,6 +155,8 @@ static void paint_row(
 	row->backed = from->rows[at].backed * MIB;
 	if (at == 0)
 		row->backed += from->grows * frame * MIB;
+	if (row->backed > row->reserved)
+		row->backed = row->reserved;
 	row->backed_peak = row->backed + 128 * MIB;
 	row->evicted = from->rows[at].evicted * MIB;
 	row->spilled = from->rows[at].spilled * MIB;
