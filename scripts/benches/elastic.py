@@ -9,11 +9,12 @@ After each step:
   backed_bytes   device memory behind the cache, as kvshim-stat tells
   static_bytes   what the engine holds at that moment without kvshim
   ratio          backed / needed
-  limit_bytes    1.15 x needed (1.35 where several streams are decoded together), and a spare page per plane
+  limit_bytes    1.15 x the pages of the rows that the engine has not shown to be dead (1.35 where several streams are
+                 decoded together), and a spare page per plane
   settled_ms     how long it took to be within the limit; a step that frees may take a second
   verdict        ok, MISS, or why the step promises nothing
 
-An erase alone makes no driver call: only the decode after it shows the lower extent. Attention kernels of builds from
+An erase alone makes no driver call: only a decode after it, of the same stream, shows the lower extent. Attention kernels of builds from
 before July 2025 do not tell how long a plane is, so that there only a clear or a free gives pages back.
 """
 import subprocess
@@ -69,13 +70,20 @@ class Context:
         self.cache = Cache(n_ctx, kind, self.streams)
         self.tokens = [0] * seqs
         self.used = [0] * self.streams
+        # The most cells that the driver's calls have shown and not taken back: by a clear, or (where kernels tell
+        # extents) by a decode of that stream that reaches less far.
+        self.shown = [0] * self.streams
 
-    def add(self, seq, n):
+    def add(self, seq, n, extents):
+        stream = seq % self.streams
         self.tokens[seq] += n
-        self.used[seq % self.streams] += n
+        self.used[stream] += n
+        self.shown[stream] = self.used[stream] if extents else max(self.shown[stream], self.used[stream])
 
-    def clear(self):
+    def clear(self, data):
         self.tokens, self.used = [0] * len(self.tokens), [0] * self.streams
+        if data:
+            self.shown = [0] * self.streams
 
     def erase(self, seq, n):
         """The hole is filled by what comes next: the cells in use stay the lowest ones."""
@@ -84,6 +92,9 @@ class Context:
 
     def needed(self):
         return self.cache.pages(self.used)
+
+    def promised(self):
+        return self.cache.pages(self.shown)
 
 
 class Scenario:
@@ -125,7 +136,6 @@ class Run:
     def __init__(self, args, engine, scenario, place, rows):
         self.args, self.engine, self.scenario, self.place, self.rows = args, engine, scenario, place, rows
         self.contexts, self.current, self.ok = [], 0, True
-        self.highest = 0  # bytes needed since the last clear
         self.several = False  # streams have been decoded together since the last clear
 
     def follow(self, step):
@@ -145,13 +155,13 @@ class Run:
             self.contexts = []
         context = self.contexts[self.current] if self.contexts else None
         if verb in ("prompt", "generate"):
-            context.add(seq, int(count))
+            context.add(seq, int(count), self.engine.extents)
         elif verb == "together":
             for each in range(s.seqs):
-                context.add(each, int(count))
+                context.add(each, int(count), self.engine.extents)
             self.several = s.seqs > 1
         elif verb in ("clear", "forget"):
-            context.clear()
+            context.clear(data=verb == "clear")
             self.several = self.several and verb == "forget"
         elif verb == "erase":
             start, end = map(int, count.split(":"))
@@ -186,12 +196,7 @@ class Run:
         needed = sum(c.needed() for c in self.contexts if c)
         spare = sum(c.cache.planes for c in self.contexts if c) * PAGE
         several = self.several and any(c and c.streams > 1 for c in self.contexts)
-        promised = needed
-        if not self.engine.extents:
-            # What was written stays until a clear or a free.
-            freed = step == "clear" or step.startswith("close")
-            self.highest = needed if freed else max(self.highest, needed)
-            promised = self.highest
+        promised = sum(c.promised() for c in self.contexts if c)
         limit = int(promised * (1.35 if several else 1.15)) + spare
         backed, static, ms = self.settle(pid, limit, self.args.patience if kind == "~" else 0)
         verdict = "ok" if backed <= limit else "MISS"
