@@ -50,7 +50,7 @@ static int visit_one(struct kv_segments_visit *visit, const char *name)
 	}
 	visit->n_opened++;
 	status = visit->segment(visit->ctx, coord, path);
-	kv_coord_leave(coord);
+	kv_coord_detach(coord);
 	return status;
 }
 

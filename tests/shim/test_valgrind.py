@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two commands under valgrind: no error, no leak."""
+import os
 import shutil
 import sys
 
@@ -13,7 +14,7 @@ if not VALGRIND:
 
 def is_clean(*args, env=None, status=0):
     result = run(VALGRIND, "-q", "--error-exitcode=99", "--leak-check=full",
-                 "--errors-for-leak-kinds=definite,possible", *args, env=env, timeout=200)
+                 "--errors-for-leak-kinds=definite,possible", "--child-silent-after-fork=yes", *args, env=env, timeout=200)
     if "debuginfo reader" in result.stderr:
         print("SKIP: this valgrind cannot read the compiler's debug information")
         sys.exit(77)
@@ -30,6 +31,16 @@ def test_kvshim_run_is_clean(_):
     # not traced into the command: --trace-children is off
     is_clean(KVSHIM, "run", "--min-size", "1G", "true", env={"LD_PRELOAD": ""})
     is_clean(KVSHIM, "run", "--min-size", "x", "true", status=2)
+
+
+def test_kvshim_ps_limit_check_and_doctor_are_clean(directory):
+    with Writer(directory, 1, 3) as writer:
+        is_clean(KVSHIM, "ps", "--json", "--dir", directory)
+        is_clean(KVSHIM, "limit", "--dir", directory, "--max", "1G", str(writer.pid))
+        is_clean(KVSHIM, "evict", "--dir", directory, "--wait", "0", str(writer.pid))
+        is_clean(KVSHIM, "check", *[f"{directory}/{name}" for name in os.listdir(directory)])
+    doctor = [KVSHIM, "doctor", "--json", "--dir", directory, "cat"]
+    is_clean(*doctor, status=run(*doctor).returncode)
 
 
 def test_kvshim_stat_is_clean(directory):
