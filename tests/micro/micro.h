@@ -64,6 +64,12 @@
 	MICRO_CALL(cuGraphInstantiateWithFlags, PFN_cuGraphInstantiateWithFlags_v11040) \
 	MICRO_CALL(cuGraphExecKernelNodeSetParams_v2, PFN_cuGraphExecKernelNodeSetParams_v12000) \
 	MICRO_CALL(cuGraphExecDestroy, PFN_cuGraphExecDestroy_v10000) \
+	MICRO_CALL(cuGraphExecUpdate_v2, PFN_cuGraphExecUpdate_v12000) \
+	MICRO_CALL(cuGraphAddChildGraphNode, PFN_cuGraphAddChildGraphNode_v10000) \
+	MICRO_CALL(cuGraphNodeSetEnabled, PFN_cuGraphNodeSetEnabled_v11060) \
+	MICRO_CALL(cuGraphClone, PFN_cuGraphClone_v10000) \
+	MICRO_CALL(cuMemcpyDtoDAsync_v2, PFN_cuMemcpyDtoDAsync_v3020) \
+	MICRO_CALL(cuMemsetD8Async, PFN_cuMemsetD8Async_v3020) \
 	MICRO_CALL(cuGraphLaunch, PFN_cuGraphLaunch_v10000) \
 	MICRO_CALL(cuMemAddressReserve, PFN_cuMemAddressReserve_v10020) \
 	MICRO_CALL(cuMemAddressFree, PFN_cuMemAddressFree_v10020) \

@@ -116,6 +116,11 @@ static void twin_index_scatter(const struct sim_call *call)
 	}
 }
 
+static void twin_reads(const struct sim_call *call)
+{
+	copy(call, get8(call, 0), get8(call, 8), get4(call, 16) * get4(call, 20));
+}
+
 static void twin_index_set(const struct sim_call *call)
 {
 	uint32_t n = get4(call, 8), value = get4(call, 12);
@@ -159,6 +164,9 @@ sim_twin_fn sim_twin_micro(const char *kernel_name)
 		{"micro_read_through", twin_read_through},
 		{"micro_write_through", twin_write_through},
 		{"micro_index_scatter", twin_index_scatter},
+		{"_Z10micro_rowsPjPKljjjm", twin_index_scatter},
+		{"_Z11micro_readsPjPKjjjm", twin_reads},
+		{"_Z14micro_strangerPjjj", twin_fill},
 		{"micro_index_set", twin_index_set},
 		{"micro_struct", twin_struct},
 		{"micro_two_numbers", twin_two_numbers},
