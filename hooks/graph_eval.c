@@ -19,8 +19,10 @@
 #include "hooks/track.h"
 
 #define PAGE_GRAIN (2u << 20)
+#define BATCH 128u
 
 enum todo_kind {
+	TODO_DONE = 0,
 	TODO_TOUCH = 1,
 	TODO_TRANSIENT,      /* somewhere in the range */
 	TODO_TRANSIENT_DEAD, /* the same, and what EMPTY pages get is never read */
@@ -101,8 +103,8 @@ static int do_todo(const struct kv_todo *t)
 	int err = 0;
 
 	switch (t->kind) {
-	case TODO_TOUCH:
-		return kv_touch(t->r, t->offset, t->length);
+	case TODO_DONE:
+		return 0;
 	case TODO_TRANSIENT:
 	case TODO_TRANSIENT_DEAD:
 		return kv_touch_transient(
@@ -124,6 +126,66 @@ static int do_todo(const struct kv_todo *t)
 		kv_leak_all(kv_hooks.core, KV_STATIC_HOST_MEMORY, t->by);
 		return 0;
 	}
+}
+
+/* From the i-th on: all that one launch writes to one plane. Returns how many they are. */
+static uint32_t do_rows(const struct kv_exec *x, uint32_t i)
+{
+	const struct kv_todo *first = &x->todos[i];
+	struct kv_written spans[KV_REACH_ACCESSES];
+	uint32_t n = 0;
+
+	for (; i + n < x->n_todos && n < KV_REACH_ACCESSES; n++) {
+		const struct kv_todo *t = &first[n];
+
+		if (t->kind != TODO_ROWS || t->base != first->base ||
+			(n && t->offset < spans[n - 1].high))
+			break;
+		spans[n] = (struct kv_written){t->offset, t->offset + t->length};
+	}
+	kv_planes_write(first->base, first->row_stride, spans, n);
+	return n;
+}
+
+/* Touches of one reservation from i on, in one batch, as far as nothing else comes between: an
+ * extent must find what was touched before it, and nothing that is touched after it. */
+static int do_touches(struct kv_exec *exec, uint32_t i)
+{
+	struct kv_reservation *r = exec->todos[i].r;
+	struct kv_range ranges[BATCH];
+	uint32_t n = 0;
+
+	for (; i < exec->n_todos && n < BATCH; i++) {
+		struct kv_todo *t = &exec->todos[i];
+
+		if (t->kind != TODO_TOUCH && t->kind != TODO_DONE)
+			break;
+		if (t->kind == TODO_DONE || t->r != r)
+			continue;
+		ranges[n++] = (struct kv_range){t->offset, t->length};
+		t->kind = TODO_DONE;
+	}
+	return kv_touch_ranges(r, ranges, n);
+}
+
+/* *ret_zeroes: something will be zero. */
+static int do_todos(struct kv_exec *exec, bool *ret_zeroes)
+{
+	int err = 0;
+
+	*ret_zeroes = false;
+	for (uint32_t i = 0; i < exec->n_todos && !err; i++) {
+		if (exec->todos[i].kind == TODO_ROWS) {
+			i += do_rows(exec, i) - 1;
+			continue;
+		}
+		*ret_zeroes |= exec->todos[i].kind == TODO_ZERO;
+		if (exec->todos[i].kind == TODO_TOUCH)
+			err = do_touches(exec, i);
+		else
+			err = do_todo(&exec->todos[i]);
+	}
+	return err;
 }
 
 /* ---- what may be written is no shadow any more ---- */
@@ -213,25 +275,6 @@ static void note_extents(struct evaluation *e, const struct kv_reach *reach)
 	}
 }
 
-/* From the i-th on: all that one launch writes to one plane. Returns how many they are. */
-static uint32_t do_rows(const struct kv_exec *x, uint32_t i)
-{
-	const struct kv_todo *first = &x->todos[i];
-	struct kv_written spans[KV_REACH_ACCESSES];
-	uint32_t n = 0;
-
-	for (; i + n < x->n_todos && n < KV_REACH_ACCESSES; n++) {
-		const struct kv_todo *t = &first[n];
-
-		if (t->kind != TODO_ROWS || t->base != first->base ||
-			(n && t->offset < spans[n - 1].high))
-			break;
-		spans[n] = (struct kv_written){t->offset, t->offset + t->length};
-	}
-	kv_planes_write(first->base, first->row_stride, spans, n);
-	return n;
-}
-
 static void note_reach(
 	struct evaluation *e, const struct kv_kernel *kernel, const struct kv_reach *reach)
 {
@@ -244,7 +287,7 @@ static void note_reach(
 				      : a->dead                  ? TODO_TRANSIENT_DEAD
 								 : TODO_TRANSIENT;
 
-		note_range(e, kind, a->addr, a->length, kernel->name);
+		note_range(e, kind, a->addr, a->length, kernel->by);
 		if (a->kind != KV_ACCESS_READ)
 			kill_range(e, a->addr, a->length);
 	}
@@ -272,10 +315,10 @@ static void note_word(struct evaluation *e, const struct kv_kernel *kernel, uint
 
 	kill_at(e, word);
 	if (kv_core_hits(kv_hooks.core, word, &r))
-		note(e, (struct kv_todo){r, 0, kv_reservation_reserved(r), kernel->name,
+		note(e, (struct kv_todo){r, 0, kv_reservation_reserved(r), kernel->by,
 				kernel->transient ? TODO_TRANSIENT : TODO_LEAK});
 	else if (!kernel->transient && kv_track_is_host_visible(word))
-		note(e, (struct kv_todo){.by = kernel->name, .kind = TODO_LEAK_ALL});
+		note(e, (struct kv_todo){.by = kernel->by, .kind = TODO_LEAK_ALL});
 }
 
 static void visit_kernel(struct evaluation *e, const struct kv_node *node)
@@ -398,7 +441,7 @@ static int launch_unknown(struct kv_exec *exec)
 static int evaluate_all(struct kv_exec *exec, uint64_t losses)
 {
 	struct evaluation e = {.exec = exec, .steady = true};
-	int err = 0;
+	int err;
 
 	exec->n_todos = 0;
 	e.shadows = kv_recognise_lock();
@@ -407,15 +450,8 @@ static int evaluate_all(struct kv_exec *exec, uint64_t losses)
 		visit(&e, &exec->record.nodes[e.position]);
 	kv_steady_end(&exec->steady, e.shadows, e.steady && !e.no_memory);
 	kv_recognise_unlock();
-	exec->zeroes = false;
-	for (uint32_t i = 0; i < exec->n_todos && !err; i++) {
-		if (exec->todos[i].kind == TODO_ROWS) {
-			i += do_rows(exec, i) - 1;
-			continue;
-		}
-		err = do_todo(&exec->todos[i]);
-		exec->zeroes |= exec->todos[i].kind == TODO_ZERO;
-	}
+	err = do_todos(exec, &exec->zeroes);
+	exec->steady.revision = kv_planes_revision();
 	/* No room to note down what has to be touched: there is none to touch it either. */
 	if (e.no_memory)
 		err = -ENOMEM;
@@ -431,9 +467,13 @@ int kv_exec_evaluate(struct kv_exec *exec)
 
 	if (kv_unlikely(exec->record.unknown))
 		return launch_unknown(exec);
-	done = kv_steady_launch(&exec->steady, kv_recognise_lock(), losses);
-	kv_recognise_unlock();
-	return kv_likely(done) ? 0 : evaluate_all(exec, losses);
+	if (kv_likely(exec->steady.valid && exec->steady.revision == kv_planes_revision())) {
+		done = kv_steady_launch(&exec->steady, kv_recognise_lock(), losses);
+		kv_recognise_unlock();
+		if (kv_likely(done))
+			return 0;
+	}
+	return evaluate_all(exec, losses);
 }
 
 /* ---- beside launches ---- */
@@ -491,7 +531,7 @@ static void leak_words(const struct kv_node *node)
 		uint64_t word;
 
 		memcpy(&word, node->block + kernel->offsets[w->param] + w->at, sizeof(word));
-		leak_at(word, kernel->name);
+		leak_at(word, kernel->by);
 	}
 }
 

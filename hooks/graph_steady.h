@@ -44,8 +44,9 @@ struct kv_kill {
 
 struct kv_steady {
 	bool valid, never;
-	uint64_t losses; /* kv_core_losses() before the touches that windows rest on */
-	uint64_t seen;   /* serial number of the last shadow that was looked at */
+	uint64_t losses;   /* kv_core_losses() before the touches that windows rest on */
+	uint64_t revision; /* kv_planes_revision() after them */
+	uint64_t seen;     /* serial number of the last shadow that was looked at */
 	uint32_t n_groups, n_kills, kills_size;
 	struct kv_group *groups; /* KV_STEADY_GROUPS, made with the first */
 	struct kv_kill *kills;   /* disjoint, by address, once valid */

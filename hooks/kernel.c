@@ -12,6 +12,7 @@
 #include <fnmatch.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,8 @@
 
 #define TABLE_START 256u
 #define RECORD_BUCKETS 512u
+/* As much as the statistics show. */
+#define BY_MAX KV_STATS_NAME_MAX
 
 /* Its offsets, sizes, heads, words and name follow in the same block. */
 struct record {
@@ -36,7 +39,7 @@ _Atomic(struct kv_kernel_table *) kv_kernels = &no_kernels;
 static _Atomic uint32_t generation; /* atomic: acq_rel; how often everything was forgotten */
 static struct record *records[RECORD_BUCKETS]; /* guarded by mutex */
 
-static const struct kv_kernel unknown = {.name = "?"};
+static const struct kv_kernel unknown = {.name = "?", .by = "?"};
 
 /* ---- making a record ---- */
 
@@ -77,10 +80,46 @@ static uint32_t list_words(const struct kv_layout *layout, struct kv_kernel_word
 	return n;
 }
 
-static void bind_rule(struct kv_kernel *kernel, const struct kv_rule *rule)
+/* Families that the operator has been told about, by their number in the set. atomic: relaxed */
+static _Atomic uint64_t families_told[4];
+
+static void tell_family(const char *family)
 {
-	kernel->rule = rule;
-	kernel->uses_index = kv_rule_uses_index(rule);
+	uint32_t n = kv_ruleset_families(kv_hooks.config.rules), variants = 0;
+
+	for (uint32_t i = 0; i < n && i < 256; i++) {
+		uint64_t bit = 1ull << i % 64;
+
+		if (kv_ruleset_family(kv_hooks.config.rules, i, &variants) != family || !variants)
+			continue;
+		if (!(atomic_fetch_or_explicit(&families_told[i / 64], bit, memory_order_relaxed) &
+			    bit))
+			kv_hooks_log(1, "rules",
+				"family %s, unknown parameter list: what such kernels point at is "
+				"static memory (see kvshim doctor --rules)",
+				family);
+	}
+}
+
+/*
+ * Which rule it has. A kernel of a known family with a list of parameters that no variant has is an
+ * unknown kernel: the operator is told, since an engine has probably changed. by: room for BY_MAX.
+ */
+static void bind_rule(struct kv_kernel *kernel, char *by)
+{
+	const char *family = NULL;
+	struct kv_rule *rule;
+	int err = kv_rule_match(kv_hooks.config.rules, kernel->name, kernel->n_params,
+		kernel->sizes, &rule, &family);
+
+	if (!err) {
+		kernel->rule = rule;
+		kernel->uses_index = kv_rule_uses_index(rule);
+	} else if (err == -ENOTSUP && family) {
+		snprintf(by, BY_MAX, "family %s, unknown parameter list: %s", family, kernel->name);
+		kernel->by = by;
+		tell_family(family);
+	}
 }
 
 /* layout NULL: unknown. NULL: no memory. */
@@ -89,12 +128,12 @@ static struct record *record_new(
 {
 	uint32_t n = layout ? layout->n_params : 0, n_words = list_words(layout, NULL);
 	uint32_t heads_max = n + KV_KERNEL_STEP, n_heads = 0;
-	struct record *record = malloc(sizeof(*record) + (2 * n + heads_max) * sizeof(uint32_t) +
-				       n_words * sizeof(struct kv_kernel_word) + strlen(name) + 1);
+	struct record *record =
+		malloc(sizeof(*record) + (2 * n + heads_max) * sizeof(uint32_t) +
+			n_words * sizeof(struct kv_kernel_word) + strlen(name) + 1 + BY_MAX);
 	struct kv_kernel_word *words;
 	bool simple;
 	uint32_t *offsets, *sizes, *heads;
-	struct kv_rule *rule;
 
 	if (!record)
 		return NULL;
@@ -131,9 +170,9 @@ static struct record *record_new(
 		offsets[i] = layout->params[i].offset;
 		sizes[i] = layout->params[i].size;
 	}
-	if (kv_hooks.config.rules && layout &&
-		kv_rule_match(kv_hooks.config.rules, name, n, sizes, &rule, NULL) == 0)
-		bind_rule(&record->kernel, rule);
+	record->kernel.by = record->kernel.name;
+	if (kv_hooks.config.rules && layout)
+		bind_rule(&record->kernel, (char *)(words + n_words) + strlen(name) + 1);
 	return record;
 }
 

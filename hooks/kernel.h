@@ -47,6 +47,9 @@ struct kv_kernel {
 	const uint32_t *sizes;      /* n_params, bytes */
 	const char *name;           /* mangled; "?" if the driver cannot tell */
 	const struct kv_rule *rule; /* NULL: not recognised */
+	/* For the log and the statistics: the name; of a known family that is not understood,
+	 * which one. */
+	const char *by;
 };
 
 struct kv_kernel_table {

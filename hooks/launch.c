@@ -41,13 +41,13 @@ static int reach(const struct kv_kernel *kernel, uint64_t word, bool captured)
 	if (kv_core_hits(kv_hooks.core, word, &r)) {
 		if (kernel->transient && !captured)
 			return kv_touch_transient(r, 0, UINT64_MAX, false);
-		kv_leak(r, captured ? KV_STATIC_GRAPH : KV_STATIC_KERNEL, kernel->name);
+		kv_leak(r, captured ? KV_STATIC_GRAPH : KV_STATIC_KERNEL, kernel->by);
 	} else if (!kernel->transient && kv_track_is_host_visible(word)) {
 		/* Whatever addresses the program has put there, the kernel may follow. */
 		if (captured)
-			kv_graph_reads_host(kernel->name);
+			kv_graph_reads_host(kernel->by);
 		else
-			kv_leak_all(kv_hooks.core, KV_STATIC_HOST_MEMORY, kernel->name);
+			kv_leak_all(kv_hooks.core, KV_STATIC_HOST_MEMORY, kernel->by);
 	}
 	return 0;
 }
@@ -106,7 +106,7 @@ int kv_launch_scan(const struct kv_kernel *kernel, void **params, void **extra, 
 
 	if (!kernel->layout_known) {
 		kv_leak_all(
-			kv_hooks.core, captured ? KV_STATIC_GRAPH : KV_STATIC_KERNEL, kernel->name);
+			kv_hooks.core, captured ? KV_STATIC_GRAPH : KV_STATIC_KERNEL, kernel->by);
 		return 0;
 	}
 	if (!params)
@@ -370,7 +370,7 @@ static CUresult prepare_legacy(const void *function, CUstream stream)
 	bool captured = kv_stream_captures(stream, false);
 
 	kv_leak_all(kv_hooks.core, captured ? KV_STATIC_GRAPH : KV_STATIC_KERNEL,
-		kv_kernel_of(function)->name);
+		kv_kernel_of(function)->by);
 	return captured ? CUDA_SUCCESS : kv_submit_settle();
 }
 

@@ -2,11 +2,14 @@
 /*
  * cost.c - launches that need nothing done, for launch-cost to count.
  *
- *   micro_cost LAUNCHES RESERVATIONS [hit]
+ *   micro_cost LAUNCHES RESERVATIONS [hit | upload | row | graph PLANES]
  *
  * The kernel takes eight addresses of native memory; with "hit" all eight are of reservations that
- * are static and whole, as compute buffers are. Prints the nanoseconds per launch, best of five
- * rounds.
+ * are static and whole, as compute buffers are. The others are for the rules of micro.rules:
+ * "upload" uploads an index array each time; "row" does, and launches a recognised kernel that
+ * writes one row of a cache, always in the same page; "graph" does, and launches a graph that
+ * writes a row of each of PLANES planes, with four launches of the kernel of eight addresses for
+ * each. Prints the nanoseconds per launch, best of five rounds.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,17 +20,75 @@
 
 #define SIZE (4 * MIB)
 #define MAX_RESERVATIONS 64u
+#define PLANE (4 * MIB)
+#define MAX_PLANES 128u
+#define ROW_WORDS 16u
 
-static double launch_many(CUfunction f, void **params, unsigned long n)
+/* What one step does. */
+enum mode { EIGHT, UPLOAD, ROW, GRAPH };
+
+static CUdeviceptr cache, indices;
+static CUgraphExec exec;
+static CUfunction rows;
+
+static void write_row(CUdeviceptr plane, CUstream stream)
+{
+	uint32_t n = 1, words = ROW_WORDS, value = 5;
+	uint64_t bytes = PLANE;
+
+	MUST(cuLaunchKernel, rows, 1, 1, 1, 32, 1, 1, 0, stream,
+		PARAMS(&plane, &indices, &n, &words, &value, &bytes), NULL);
+}
+
+static void step(enum mode mode, CUfunction f, void **params, uint64_t row)
+{
+	if (mode == EIGHT) {
+		MUST(cuLaunchKernel, f, 1, 1, 1, 32, 1, 1, 0, NULL, params, NULL);
+		return;
+	}
+	MUST(cuMemcpyHtoD_v2, indices, &row, sizeof(row));
+	if (mode == ROW)
+		write_row(cache, NULL);
+	else if (mode == GRAPH)
+		MUST(cuGraphLaunch, exec, NULL);
+}
+
+static double launch_many(enum mode mode, CUfunction f, void **params, unsigned long n)
 {
 	struct timespec start, end;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	for (unsigned long i = 0; i < n; i++)
-		MUST(cuLaunchKernel, f, 1, 1, 1, 32, 1, 1, 0, NULL, params, NULL);
+		step(mode, f, params, i % 1024);
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	MUST(cuCtxSynchronize);
 	return (end.tv_sec - start.tv_sec) * 1e9 + (double)(end.tv_nsec - start.tv_nsec);
+}
+
+static void make_graph(unsigned long planes, CUfunction f, void **params)
+{
+	CUstream stream;
+	CUgraph graph;
+
+	MUST(cuStreamCreate, &stream, CU_STREAM_NON_BLOCKING);
+	MUST(cuStreamBeginCapture_v2, stream, CU_STREAM_CAPTURE_MODE_RELAXED);
+	for (unsigned long i = 0; i < planes; i++) {
+		write_row(cache + i * PLANE, stream);
+		for (int k = 0; k < 4; k++)
+			MUST(cuLaunchKernel, f, 1, 1, 1, 32, 1, 1, 0, stream, params, NULL);
+	}
+	MUST(cuStreamEndCapture, stream, &graph);
+	MUST(cuGraphInstantiateWithFlags, &exec, graph, 0);
+	MUST(cuGraphDestroy, graph);
+	MUST(cuStreamDestroy_v2, stream);
+}
+
+static enum mode mode_of(const char *name)
+{
+	return !strcmp(name, "upload")  ? UPLOAD
+	       : !strcmp(name, "row")   ? ROW
+	       : !strcmp(name, "graph") ? GRAPH
+					: EIGHT;
 }
 
 int main(int argc, char **argv)
@@ -35,13 +96,15 @@ int main(int argc, char **argv)
 	unsigned long launches = argc > 1 ? strtoul(argv[1], NULL, 0) : 100000;
 	unsigned long n = argc > 2 ? strtoul(argv[2], NULL, 0) : 0;
 	bool hit = argc > 3 && !strcmp(argv[3], "hit");
+	enum mode mode = argc > 3 ? mode_of(argv[3]) : EIGHT;
+	unsigned long planes = argc > 4 ? strtoul(argv[4], NULL, 0) : 1;
 	CUdeviceptr r[MAX_RESERVATIONS], args[8], native;
 	void *params[8];
 	double best = 0;
 	CUfunction f;
 
 	micro_start();
-	if (n > MAX_RESERVATIONS || (hit && n < 8))
+	if (n > MAX_RESERVATIONS || (hit && n < 8) || !planes || planes > MAX_PLANES)
 		return 2;
 	f = micro_kernel("micro_eight");
 	native = micro_alloc(4096);
@@ -51,9 +114,15 @@ int main(int argc, char **argv)
 		args[i] = hit ? r[i] : native + 64 * i;
 		params[i] = &args[i];
 	}
-	launch_many(f, params, 1); /* finds out about the kernel; makes what is hit whole */
+	if (mode != EIGHT) {
+		rows = micro_kernel("_Z10micro_rowsPjPKljjjm");
+		cache = micro_alloc(planes * PLANE);
+		indices = micro_alloc(4096);
+		make_graph(planes, f, params);
+	}
+	launch_many(mode, f, params, 3); /* finds out about the kernel; makes what is hit whole */
 	for (int round = 0; round < 5 && launches; round++) {
-		double ns = launch_many(f, params, launches) / (double)launches;
+		double ns = launch_many(mode, f, params, launches) / (double)launches;
 
 		if (!round || ns < best)
 			best = ns;
@@ -62,6 +131,11 @@ int main(int argc, char **argv)
 		hit ? ", eight of them hit" : "", best);
 	for (unsigned long i = 0; i < n; i++)
 		MUST(cuMemFree_v2, r[i]);
+	if (mode != EIGHT) {
+		MUST(cuGraphExecDestroy, exec);
+		MUST(cuMemFree_v2, cache);
+		MUST(cuMemFree_v2, indices);
+	}
 	MUST(cuMemFree_v2, native);
 	return micro_end();
 }

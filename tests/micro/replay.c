@@ -460,7 +460,8 @@ static void stranger(void)
 	micro_check(
 		micro_holds(r, n, value), "a kernel of a known family that is not understood runs");
 	if (micro_has_rules())
-		micro_expect_static(r, KV_STATIC_GRAPH, NULL);
+		micro_expect_static(r, KV_STATIC_GRAPH,
+			"family micro_stranger, unknown parameter list: _Z14micro_strangerPjjj");
 	MUST(cuGraphExecDestroy, exec);
 	MUST(cuMemFree_v2, r);
 }
