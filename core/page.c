@@ -41,11 +41,23 @@ static _Atomic uint64_t *bytes_in_state(struct kv_space *space, enum kv_page_sta
 	}
 }
 
+/* The page map of the statistics: kept here, since nobody has the time to walk all pages for it. */
+static uint32_t *cell_of(struct kv_reservation *r, uint64_t page, enum kv_page_state state)
+{
+	/* the cell c with c*n/64 <= page < (c+1)*n/64 (stats.h) */
+	uint64_t cell = ((page + 1) * KV_STATS_CELLS - 1) / r->n_pages;
+
+	if (state < KV_PAGE_BACKED || state > KV_PAGE_SPILLED)
+		return NULL;
+	return &r->cells[cell][state - KV_PAGE_BACKED];
+}
+
 void kv_page_set(struct kv_reservation *r, uint64_t page, enum kv_page_state to)
 {
 	struct kv_page *p = &r->pages[page];
 	struct kv_space *space = kv_reservation_space_of(r);
 	_Atomic uint64_t *bytes;
+	uint32_t *cell;
 
 #ifdef KV_DEBUG_CHECKS
 	assert(kv_page_may(p->state, to));
@@ -58,6 +70,12 @@ void kv_page_set(struct kv_reservation *r, uint64_t page, enum kv_page_state to)
 		kv_count(bytes, r->page_size);
 	if (kv_page_is_ready(p))
 		kv_core_lose(space->core);
+	cell = cell_of(r, page, p->state);
+	if (cell)
+		--*cell;
+	cell = cell_of(r, page, to);
+	if (cell)
+		++*cell;
 	r->n_in_state[p->state]--;
 	r->n_in_state[to]++;
 	if (r->wants && r->wants[page])

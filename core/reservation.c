@@ -102,6 +102,7 @@ static void describe(struct kv_reservation *r, struct kv_space *space, kv_gpu_ad
 	r->page_size = space->page_size;
 	memset(r->n_in_state, 0, sizeof(r->n_in_state));
 	r->n_in_state[KV_PAGE_EMPTY] = r->n_pages;
+	memset(r->cells, 0, sizeof(r->cells));
 	r->n_with_memory = 0;
 	r->big = 0;
 	r->unsettled = false;

@@ -58,14 +58,15 @@ struct kv_reservation {
 	struct kv_page *pages;
 	uint64_t n_pages;
 	uint64_t page_size;
-	uint64_t n_in_state[5]; /* pages by enum kv_page_state */
-	uint64_t n_with_memory; /* mapped, also leftovers */
-	kv_gpu_handle big;      /* memory of all pages, 0: none */
-	bool unsettled;         /* counted in hot.n_unsettled */
-	bool changed;           /* the statistics sink has not been told */
-	uint64_t backed_peak;   /* bytes */
-	uint32_t row;           /* for the statistics sink */
-	uint32_t version;       /* of the statistics, rises with each change */
+	uint64_t n_in_state[5];            /* pages by enum kv_page_state */
+	uint32_t cells[KV_STATS_CELLS][3]; /* pages by cell of the map: BACKED, EVICTED, SPILLED */
+	uint64_t n_with_memory;            /* mapped, also leftovers */
+	kv_gpu_handle big;                 /* memory of all pages, 0: none */
+	bool unsettled;                    /* counted in hot.n_unsettled */
+	bool changed;                      /* the statistics sink has not been told */
+	uint64_t backed_peak;              /* bytes */
+	uint32_t row;                      /* for the statistics sink */
+	uint32_t version;                  /* of the statistics, rises with each change */
 	int score;
 	uint64_t created_ns;
 	char static_by[KV_STATS_NAME_MAX];

@@ -75,6 +75,28 @@ void kv_space_publish(struct kv_space *space)
 	kv_lock_drop(&space->stats_lock);
 }
 
+/* In 1/255, rounded up. */
+static uint8_t share_of(uint64_t n, uint64_t all)
+{
+	return all ? (uint8_t)((n * 255 + all - 1) / all) : 0;
+}
+
+/* r is locked. */
+static void describe_map(const struct kv_reservation *r, struct kv_page_cell *map)
+{
+	for (uint64_t c = 0; c < KV_STATS_CELLS; c++) {
+		uint64_t first = c * r->n_pages / KV_STATS_CELLS;
+		uint64_t all = (c + 1) * r->n_pages / KV_STATS_CELLS - first;
+		const uint32_t *n = r->cells[c];
+
+		if (!(n[0] | n[1] | n[2]))
+			continue;
+		map[c].backed = share_of(n[0], all);
+		map[c].evicted = share_of(n[1], all);
+		map[c].spilled = share_of(n[2], all);
+	}
+}
+
 /* Fills stats; r is locked. Returns the version that this is. */
 static uint32_t describe(struct kv_reservation *r, struct kv_reservation_stats *stats)
 {
@@ -98,6 +120,7 @@ static uint32_t describe(struct kv_reservation *r, struct kv_reservation_stats *
 	stats->created_ns = r->created_ns;
 	memcpy(stats->static_by, r->static_by, sizeof(stats->static_by));
 	memcpy(stats->tag, r->tag, sizeof(stats->tag));
+	describe_map(r, stats->map);
 	return r->version;
 }
 

@@ -48,7 +48,7 @@ struct kv_page_cell {
 	uint8_t backed;
 	uint8_t evicted;
 	uint8_t spilled;
-	uint8_t dead; /* of backed: marked to go at the next quiesced point */
+	uint8_t dead; /* of backed: marked to go at the next quiesced point; 0 if not known */
 };
 
 /* One reservation. */

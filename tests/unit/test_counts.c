@@ -29,6 +29,52 @@ static void touch_all(struct fixture *f, struct kv_reservation *r)
 	kv_core_leave(f->core, f->slot);
 }
 
+/* Every page counted in its cell, by the definition of the cells. */
+static void expect_map(struct fixture *f, struct buffer *b, uint64_t n_pages)
+{
+	for (uint64_t c = 0; c < KV_STATS_CELLS; c++) {
+		uint64_t first = c * n_pages / KV_STATS_CELLS,
+			 end = (c + 1) * n_pages / KV_STATS_CELLS;
+		uint64_t backed = 0, evicted = 0;
+
+		for (uint64_t i = first; i < end; i++) {
+			enum kv_page_state state = kv_reservation_page_state(b->r, i);
+
+			backed += state == KV_PAGE_BACKED;
+			evicted += state == KV_PAGE_EVICTED;
+		}
+		EXPECT(f->rows[0].map[c].backed,
+			end > first ? (backed * 255 + (end - first) - 1) / (end - first) : 0);
+		EXPECT(f->rows[0].map[c].evicted,
+			end > first ? (evicted * 255 + (end - first) - 1) / (end - first) : 0);
+		EXPECT(f->rows[0].map[c].spilled, 0);
+	}
+}
+
+Test(counts, of_pages_by_cells_of_the_map)
+{
+	static const uint64_t sizes[] = {1, 3, 63, 64, 65, 200, 511};
+
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct fixture f;
+		struct buffer b;
+		uint64_t n = sizes[i];
+
+		fixture_open(&f, (struct fixture_options){.device_pages = 1024});
+		EXPECT(buffer_new(&f, n * 4096, &b), 0);
+		expect_map(&f, &b, n);
+		EXPECT(app_write(&f, &b, 0, (n + 1) / 2 * 4096, 1), 0);
+		expect_map(&f, &b, n);
+		EXPECT(kv_evict(f.space, (n + 1) / 3 * 4096, NULL), 0);
+		expect_map(&f, &b, n);
+		EXPECT(app_write(&f, &b, (n - 1) * 4096, 4096, 2), 0);
+		expect_map(&f, &b, n);
+		EXPECT(buffer_free(&f, &b), 0);
+		EXPECT(f.rows[0].map[0].backed, 0);
+		CLOSE(&f);
+	}
+}
+
 Test(counts, of_a_gibibyte_touched_at_once)
 {
 	struct fixture f;
