@@ -19,6 +19,7 @@ import pathlib
 import random
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -132,10 +133,15 @@ def against_engine(requests, build, n):
             if length is None:
                 continue  # forgetting makes no driver call: seen with the next decode
             backing.set_length(stream, length)
-            process = place.stat(front.pid) or {}
-            cache = [r for r in process.get("reservations", []) if r["requested_bytes"] == size]
-            if len(cache) != 1:
-                raise Failure(f"one reservation of {size} bytes expected: {process}")
+            # What has died goes within a second; the clock here counts tokens, and these steps take milliseconds.
+            for _ in range(30):
+                process = place.stat(front.pid) or {}
+                cache = [r for r in process.get("reservations", []) if r["requested_bytes"] == size]
+                if len(cache) != 1:
+                    raise Failure(f"one reservation of {size} bytes expected: {process}")
+                if cache[0]["backed_bytes"] <= backing.bytes():
+                    break
+                time.sleep(0.05)
             rows.append((weight, cache[0]["backed_bytes"], backing.bytes(), bool(cache[0]["static"])))
         if front.end():
             raise Failure("the engine failed\n" + (place.out / "engine.log").read_text(errors="replace")[-1500:])

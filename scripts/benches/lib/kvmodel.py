@@ -48,7 +48,9 @@ def padded(length, ctx):
 
 
 class Backing:
-    """Which pages of a cache have memory. set_length() may be called for any stream in any order."""
+    """Which pages of a cache have memory. set_length() may be called for any stream in any order. When a stream becomes
+    shorter, one page per tensor beyond what it needs stays, so that an extent that moves to and fro costs nothing; a length
+    of 0 means that the cache was cleared, and leaves nothing."""
 
     def __init__(self, model, ctx, streams):
         self.model, self.ctx, self.streams = model, ctx, streams
@@ -68,21 +70,31 @@ class Backing:
         for _, row, rows in self.plain:
             self.kinds[row, rows] = self.kinds.get((row, rows), 0) + 1
         self.plain_pages = [0] * streams
+        self.held = [{} for _ in range(streams)]  # kind -> pages, of the plain tensors
+        self.spans = [{} for _ in range(streams)]  # tensor -> pages, of the others
 
-    def _span(self, which, stream, length):
+    def _end(self, which, stream, length, before):
+        """(first page, end) of a stream's range in a tensor; before: the same until now."""
         start, row, rows = which
         start += stream * row * rows
-        end = start + row * padded(min(length, rows), rows)
-        return (start // PAGE, (end - 1) // PAGE + 1) if end > start else (0, 0)
+        if not length:
+            return (0, 0)
+        end = (start + row * padded(min(length, rows), rows) - 1) // PAGE + 1
+        return (start // PAGE, max(end, min(before[1], end + 1)))
 
     def set_length(self, stream, length):
         old, self.lengths[stream] = self.lengths[stream], length
         if padded(old, self.ctx) == padded(length, self.ctx):
             return
-        self.plain_pages[stream] = sum(
-            n * ((row * padded(min(length, rows), rows) + PAGE - 1) // PAGE) for (row, rows), n in self.kinds.items())
-        for which in self.mixed:
-            before, after = self._span(which, stream, old), self._span(which, stream, length)
+        self.plain_pages[stream] = 0
+        for (row, rows), n in self.kinds.items():
+            now = (row * padded(min(length, rows), rows) + PAGE - 1) // PAGE
+            held = self.held[stream].get((row, rows), 0)
+            self.held[stream][row, rows] = max(now, min(held, now + 1)) if length else 0
+            self.plain_pages[stream] += n * self.held[stream][row, rows]
+        for i, which in enumerate(self.mixed):
+            before = self.spans[stream].get(i, (0, 0))
+            after = self.spans[stream][i] = self._end(which, stream, length, before)
             if before == after:
                 continue
             for page in range(*before):
@@ -204,7 +216,6 @@ def serve(model, ctx, streams, requests, speeds, keeps=True, sample=None, blocks
         result["waited"].append(start - at)
         stream = free.pop(0)
         running[stream] = True
-        backing.set_length(stream, 0)
         ready = start + prompt / speeds.prefill_per_s
         backing.set_length(stream, prompt)
         note(start)
