@@ -277,6 +277,16 @@ static bool size_fits(const struct kv_select_rules *rules, uint64_t size, const 
 	return true;
 }
 
+/* Too small for a cache, or too unlike one: reserved nevertheless, if it was not excluded. */
+static bool is_in_scope(
+	const struct kv_select_rules *rules, const struct kv_select_request *request)
+{
+	return rules->whole_from && request->size >= rules->whole_from &&
+	       !any_size_matches(rules->exclude_sizes, request->size) &&
+	       !any_name_matches(rules->exclude_callers, request->libraries, request->n_frames) &&
+	       !any_name_matches(rules->exclude_symbols, request->symbols, request->n_frames);
+}
+
 void kv_select(const struct kv_select_rules *rules, const struct kv_select_request *request,
 	struct kv_select_answer *ret_answer)
 {
@@ -299,6 +309,11 @@ void kv_select(const struct kv_select_rules *rules, const struct kv_select_reque
 			answer.why = "score too low";
 		else
 			answer.reserve = true;
+	}
+	if (!answer.reserve && request->tag != KV_TAG_NATIVE && is_in_scope(rules, request)) {
+		answer.reserve = true;
+		answer.eager = true;
+		answer.why = "all is in scope";
 	}
 	*ret_answer = answer;
 }

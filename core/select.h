@@ -10,8 +10,11 @@
 
 /* Rules; strings are comma-separated lists, NULL or "" is an empty list. Immutable after init. */
 struct kv_select_rules {
-	uint64_t min_size;         /* size floor, bytes */
-	uint64_t max_size;         /* 0: none */
+	uint64_t min_size; /* size floor, bytes */
+	uint64_t max_size; /* 0: none */
+	/* Allocations from here on that nothing below selects or excludes are reservations too,
+	 * whole from their first use on, as native ones are; 0: none. */
+	uint64_t whole_from;
 	const char *include_sizes; /* "SIZE" or "LOW-HIGH", K/M/G suffixes: below the floor too */
 	const char *exclude_sizes;
 	const char *include_callers; /* globs over caller library base names; empty: all */

@@ -43,7 +43,8 @@ static void choose(struct kv_device *device, uint64_t size, struct kv_select_ans
 	kv_history_alloc(size, &request);
 	/* Not for every small allocation: unwinding takes microseconds. */
 	if (kv_select_needs_frames(rules) &&
-		(size >= rules->min_size || rules->include_sizes || request.tag != KV_TAG_NONE)) {
+		(size >= rules->min_size || rules->include_sizes || request.tag != KV_TAG_NONE ||
+			(rules->whole_from && size >= rules->whole_from))) {
 		kv_frames_collect(&frames);
 		request.libraries = frames.libraries;
 		request.symbols = frames.symbols;
@@ -85,7 +86,7 @@ static int reserve(struct kv_device *device, uint64_t size, const struct kv_sele
 	}
 	kv_reservation_set_priority(r, tag->priority);
 	if (answer->eager)
-		kv_leak(r, KV_STATIC_OPTION, "tag");
+		kv_leak(r, KV_STATIC_OPTION, answer->why);
 	kv_agents_start(device);
 	*ret_addr = origin.base;
 	return 0;

@@ -27,6 +27,7 @@ enum kv_option_type {
 	KV_OPTION_SIZES, /* comma-separated SIZE or LOW-HIGH */
 	KV_OPTION_LOG,   /* see log.h */
 	KV_OPTION_PATH,  /* absolute */
+	KV_OPTION_SCOPE, /* kv: 0, all: 1 */
 	KV_OPTION_RULES, /* off, builtin, or an absolute path */
 };
 

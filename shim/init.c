@@ -20,6 +20,8 @@
 #define RESIDENCY_NS 1000000000ull
 /* Charged ahead: one taking of the segment's mutex for 32 pages. */
 #define LEASE_BYTES (64ull << 20)
+/* With KVSHIM_SCOPE=all: smaller allocations would waste most of a page. */
+#define SCOPE_ALL_FROM (2ull << 20)
 
 static struct kv_config config; /* immutable after set-up */
 
@@ -44,6 +46,7 @@ static void fill_select(struct kv_select_rules *rules)
 {
 	rules->min_size = (uint64_t)kv_config_number(&config, KV_OPT_MIN_SIZE);
 	rules->max_size = (uint64_t)kv_config_number(&config, KV_OPT_MAX_SIZE);
+	rules->whole_from = kv_config_number(&config, KV_OPT_SCOPE) ? SCOPE_ALL_FROM : 0;
 	rules->include_sizes = kv_config_text(&config, KV_OPT_INCLUDE_SIZES);
 	rules->exclude_sizes = kv_config_text(&config, KV_OPT_EXCLUDE_SIZES);
 	rules->include_callers = kv_config_text(&config, KV_OPT_INCLUDE_CALLERS);

@@ -170,6 +170,10 @@ int kv_option_parse(const struct kv_option *option, const char *text, int64_t *r
 	case KV_OPTION_LOG:
 		error = kv_log_check_levels(text);
 		break;
+	case KV_OPTION_SCOPE:
+		number = strcasecmp(text, "all") == 0;
+		error = number || strcasecmp(text, "kv") == 0 ? 0 : -EINVAL;
+		break;
 	case KV_OPTION_RULES:
 		error = text[0] == '/' || !strcasecmp(text, "off") || !strcasecmp(text, "builtin")
 				? 0
@@ -308,6 +312,9 @@ void kv_option_describe_range(const struct kv_option *option, char *text, uint32
 	case KV_OPTION_LOG:
 		snprintf(text, size,
 			"off, error, warn, info or debug, or TOPIC:LEVEL, separated by commas");
+		return;
+	case KV_OPTION_SCOPE:
+		snprintf(text, size, "kv or all");
 		return;
 	case KV_OPTION_RULES:
 		snprintf(text, size, "off, builtin, or a path that begins with /");

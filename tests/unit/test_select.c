@@ -134,6 +134,51 @@ Test(select, globs_backtrack)
 	}
 }
 
+Test(select, with_all_in_scope_what_is_below_the_floor_is_reserved_whole)
+{
+	struct kv_select_rules rules = {.min_size = 64 * MIB,
+		.whole_from = 2 * MIB,
+		.exclude_sizes = "20M",
+		.min_score = INT32_MIN};
+	struct kv_select_request request = {.size = 2 * MIB};
+	struct kv_select_answer answer = ask(&rules, request);
+
+	EXPECT(answer.reserve, true);
+	EXPECT(answer.eager, true);
+	request.size = 2 * MIB - 1;
+	EXPECT(ask(&rules, request).reserve, false);
+	request.size = 20 * MIB; /* excluded is excluded */
+	EXPECT(ask(&rules, request).reserve, false);
+	request.size = 64 * MIB; /* selected as ever: page by page */
+	answer = ask(&rules, request);
+	EXPECT(answer.reserve, true);
+	EXPECT(answer.eager, false);
+	rules.max_size = 64 * MIB;
+	request.size = 65 * MIB;
+	EXPECT(ask(&rules, request).eager, true);
+	request.tag = KV_TAG_NATIVE;
+	EXPECT(ask(&rules, request).reserve, false);
+	request.tag = KV_TAG_NONE;
+	rules.whole_from = 0;
+	EXPECT(ask(&rules, request).reserve, false);
+}
+
+Test(select, who_is_excluded_stays_native_also_with_all_in_scope)
+{
+	const char *libraries[] = {"libnccl.so.2"}, *symbols[] = {"warm_up"};
+	struct kv_select_rules rules = {
+		.min_size = 64 * MIB, .whole_from = 2 * MIB, .exclude_callers = "libnccl*"};
+	struct kv_select_request request = {
+		.size = 4 * MIB, .libraries = libraries, .symbols = symbols, .n_frames = 1};
+
+	EXPECT(ask(&rules, request).reserve, false);
+	rules.exclude_callers = NULL;
+	rules.exclude_symbols = "warm*";
+	EXPECT(ask(&rules, request).reserve, false);
+	rules.exclude_symbols = "cold*";
+	EXPECT(ask(&rules, request).eager, true);
+}
+
 Test(score, a_cache_of_llama_cpp_scores_above_ten)
 {
 	const char *symbols[] = {"cudaMalloc", "_ZN14llama_kv_cacheC2ERK11llama_model"};
