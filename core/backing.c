@@ -187,8 +187,8 @@ static void commit(struct kv_reservation *r, uint64_t first, uint64_t end)
 }
 
 /* Starts to back what needs it in [first, end). *ret_queued: some of it was. */
-static int back_pages(struct kv_reservation *r, uint64_t first, uint64_t end, bool may_spill,
-	bool *ret_queued)
+static int back_pages(
+	struct kv_reservation *r, uint64_t first, uint64_t end, bool may_spill, bool *ret_queued)
 {
 	uint64_t a = first, b;
 	int error = 0;
@@ -208,15 +208,30 @@ static int back_pages(struct kv_reservation *r, uint64_t first, uint64_t end, bo
 	return error;
 }
 
+/* Counts what came back from host memory since before (EVICTED pages of r) and start_ns. */
+static void count_restore(struct kv_reservation *r, uint64_t before, uint64_t start_ns)
+{
+	struct kv_space *space = kv_reservation_space_of(r);
+	uint64_t now = r->n_in_state[KV_PAGE_EVICTED];
+
+	if (now >= before)
+		return;
+	kv_count(&space->restores, 1);
+	kv_count(&space->restored_bytes, (before - now) * r->page_size);
+	kv_count(&space->restore_ns, kv_sub_sat(kv_gpu_now(space), start_ns));
+}
+
 /* With what is to be had now. */
 static int back_now(
 	struct kv_reservation *r, const struct kv_series *series, uint32_t n, bool may_spill)
 {
 	struct kv_space *space = kv_reservation_space_of(r);
+	uint64_t n_evicted = r->n_in_state[KV_PAGE_EVICTED];
+	uint64_t start_ns = n_evicted ? kv_gpu_now(space) : 0;
 	bool queued = false;
 	int error = 0, flush_error;
 
-	if (r->n_in_state[KV_PAGE_EMPTY] + r->n_in_state[KV_PAGE_EVICTED] == 0)
+	if (r->n_in_state[KV_PAGE_EMPTY] + n_evicted == 0)
 		return 0;
 	for (uint32_t i = 0; i < n && error == 0; i++)
 		error = back_pages(r, series[i].first, series[i].end, may_spill, &queued);
@@ -229,6 +244,7 @@ static int back_now(
 		else
 			commit(r, series[i].first, series[i].end);
 	}
+	count_restore(r, n_evicted, start_ns);
 	return flush_error < 0 ? flush_error : error;
 }
 
@@ -282,6 +298,7 @@ static int back_big(struct kv_reservation *r)
 {
 	struct kv_space *space = kv_reservation_space_of(r);
 	uint64_t base = kv_page_addr(r, 0), size = r->n_pages * r->page_size;
+	uint64_t n_evicted = r->n_in_state[KV_PAGE_EVICTED], start_ns = kv_gpu_now(space);
 	kv_gpu_handle handle;
 	bool queued = false;
 	int error;
@@ -307,6 +324,7 @@ static int back_big(struct kv_reservation *r)
 	}
 	if (error == 0) {
 		commit(r, 0, r->n_pages);
+		count_restore(r, n_evicted, start_ns);
 		return 0;
 	}
 

@@ -23,5 +23,7 @@ uint64_t kv_space_give(struct kv_space *space, uint64_t bytes, bool busy_too)
 	 * counts bytes, and asks again if they are too few. */
 	if (freed < bytes && busy_too && kv_evict(space, bytes - freed, &got) == 0)
 		freed = kv_add_sat(freed, got);
+	kv_count(&space->reclaims, 1);
+	kv_count(&space->reclaimed_bytes, freed);
 	return freed;
 }

@@ -17,6 +17,7 @@
 #include "core/coord_shm.h"
 #include "core/reservation.h"
 #include "core/space.h"
+#include "core/spill.h"
 #include "core/want.h"
 #include "core/poison.h"
 
@@ -236,6 +237,8 @@ int kv_space_attend(struct kv_space *space)
 	error = kv_agent_add(space->agent, kv_idle_task, space);
 	if (error == 0 || error == -EEXIST)
 		error = kv_agent_add(space->agent, kv_reap_task, space);
+	if (error == 0 || error == -EEXIST)
+		error = kv_agent_add(space->agent, kv_promote_task, space);
 	if ((error == 0 || error == -EEXIST) && space->sink.turn)
 		error = kv_agent_add(space->agent, turn_task, space);
 	if (error < 0 && error != -EEXIST)

@@ -90,6 +90,12 @@ struct kv_space {
 	_Atomic uint64_t evictions;
 	_Atomic uint64_t evicted_bytes;
 	_Atomic uint64_t evict_ns;
+	_Atomic uint64_t restores;
+	_Atomic uint64_t restored_bytes;
+	_Atomic uint64_t restore_ns;
+	_Atomic uint64_t pages_promoted;
+	_Atomic uint64_t reclaims;
+	_Atomic uint64_t reclaimed_bytes;
 	_Atomic uint64_t refused;
 	_Atomic uint64_t passed;
 	_Atomic uint64_t denied;

@@ -51,6 +51,12 @@ void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_s
 		.evictions = kv_counted(&s->evictions),
 		.evicted_bytes = kv_counted(&s->evicted_bytes),
 		.evict_ns = kv_counted(&s->evict_ns),
+		.restores = kv_counted(&s->restores),
+		.restored_bytes = kv_counted(&s->restored_bytes),
+		.restore_ns = kv_counted(&s->restore_ns),
+		.pages_promoted = kv_counted(&s->pages_promoted),
+		.reclaims = kv_counted(&s->reclaims),
+		.reclaimed_bytes = kv_counted(&s->reclaimed_bytes),
 	};
 
 	for (unsigned i = 0; i < KV_STATS_BUCKETS; i++)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/spill.h"
 #include "tests/unit/test.h"
 
 #define P 128ull
@@ -68,7 +69,7 @@ static int touch_step(struct random *x, struct buffer *b)
 
 static int quiet_step(struct random *x)
 {
-	switch (next(x, 6)) {
+	switch (next(x, 8)) {
 	case 0:
 		return kv_evict_all(x->f.core);
 	case 1:
@@ -77,6 +78,10 @@ static int quiet_step(struct random *x)
 	case 3:
 	case 4:
 		return kv_reap(x->f.space, NULL);
+	case 5:
+		return kv_promote(x->f.space, next(x, 10 * P), NULL);
+	case 6:
+		return kv_restore(x->f.space, next(x, 20 * P), NULL);
 	default:
 		kv_space_trim(x->f.space, next(x, 4 * P));
 		return 0;
