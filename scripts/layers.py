@@ -17,7 +17,7 @@ INCLUDES = [
     # limits and commands that the operator has confirmed: the only writes
     ("shim/stat/command.c", ["stat/", "core/coord.h"]),
     ("shim/stat", ["stat/", "core/coord_shm.h", "core/stats.h", "shim/config.h"]),
-    ("shim/command", ["shim/", "stat/reader.h", "stat/format.h", "core/"]),
+    ("shim/command", ["shim/", "stat/reader.h", "stat/format.h", "stat/record.h", "core/"]),
     ("core", ["core/"]),
     ("hooks/rules", ["hooks/rules/"]),
     ("hooks", ["hooks/", "core/"]),

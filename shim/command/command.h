@@ -90,6 +90,7 @@ int kv_command_evict(const struct kv_call *call);
 int kv_command_restore(const struct kv_call *call);
 int kv_command_pause(const struct kv_call *call);
 int kv_command_resume(const struct kv_call *call);
+int kv_command_record(const struct kv_call *call);
 int kv_command_check(const struct kv_call *call);
 int kv_command_help_all(const struct kv_call *call);
 

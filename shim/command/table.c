@@ -89,6 +89,12 @@ static const struct kv_flag tag_flags[] = {
 	{0},
 };
 
+static const struct kv_flag record_flags[] = {
+	{"interval", 'i', "TIME", "Between samples, as 500ms or 5s (1s)."},
+	DIRECTORY,
+	{0},
+};
+
 static const struct kv_flag check_flags[] = {
 	JSON,
 	{0},
@@ -143,6 +149,13 @@ const struct kv_command kv_commands[] = {
 		""},
 	{"resume", "TAG [PID...]", 1, UINT32_MAX, false, false, kv_command_resume,
 		"Ends what pause began.", tag_flags, "", ""},
+	{"record", "FILE [-- COMMAND [ARGUMENT...]]", 1, UINT32_MAX, false, false,
+		kv_command_record,
+		"Records what processes hold, while a command runs under kvshim.", record_flags,
+		"Without a command: what runs already, until interrupted. The recording is the CSV "
+		"of\n"
+		"kvshim-stat; `kvshim-stat --plot FILE.svg --from RECORDING` draws it.",
+		"else the command's own"},
 	{"check", "SEGMENT...", 1, UINT32_MAX, false, false, kv_command_check,
 		"Is a shared segment sound? Reads only.", check_flags,
 		"Segments are the files kvshim-* of KVSHIM_DIR, else of /dev/shm.",

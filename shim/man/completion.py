@@ -40,7 +40,9 @@ def bash_value(value, tables):
 
 
 def operand_of(command):
-    return command["operands"].strip("[]").split()[-1].strip("[].") if command["operands"] else ""
+    """What operands are: the last kind, of which there may be many; what stands before `--` if a command follows."""
+    words_ = command["operands"].partition(" [--")[0].split()
+    return words_[-1].strip("[].") if words_ else ""
 
 
 def bash(tables):

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands on a real process: libkvshim.so over the software GPU is asked, and does it."""
+import csv
 import json
 import os
 import subprocess
 import sys
 import time
 
-from shimtest import KVSHIM, LIBRARY, clean_env, run, run_all
+from shimtest import KVSHIM, LIBRARY, clean_env, complaints, run, run_all
 
 PROBE, SIMGPU = sys.argv[5:7]
 MIB = 1024 * 1024
@@ -73,6 +74,30 @@ def test_an_idle_time_that_is_set_while_it_runs_takes_effect(directory):
 def test_a_tag_that_nothing_has_is_told(directory):
     with Program(directory) as program:
         assert "no reservation with this tag" in program.command("pause", "draft", program.pid, status=1)
+
+
+def test_a_recording_of_a_command_under_the_shim(directory):
+    path, env = os.path.join(directory, "out.csv"), {"LD_LIBRARY_PATH": SIMGPU, "KVSHIM_DIR": "/nowhere"}
+    result = run(KVSHIM, "record", path, "--dir", directory, "--interval", "10ms", "--", PROBE, env=env)
+    assert result.returncode == 0 and "done" in result.stdout, result
+    with open(path, encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert any("probe" in row.values() for row in rows) or rows == [], rows
+    result = run(KVSHIM, "record", path, "--dir", directory, "--", "sh", "-c", "exit 7", env=env)
+    assert result.returncode == 7, result
+    with Program(directory) as program:
+        result = run(KVSHIM, "record", path, "--dir", directory, "--interval", "10ms", "--", "sleep", "0.2", env=env)
+        with open(path, encoding="utf-8") as file:
+            assert any(row.get("pid") == program.pid for row in csv.DictReader(file)), result
+
+
+def test_wrong_arguments_of_record_give_one_line(directory):
+    path = os.path.join(directory, "no", "such", "file")
+    for args, status, words in (([], 2, "no FILE given"), (["x", "--interval", "5"], 2, "--interval"),
+                                (["x", "-m"], 2, "-m is no option"), ([path, "--", "true"], 1, path)):
+        result = run(KVSHIM, "record", *args, env={"KVSHIM_DIR": directory})
+        said = complaints(result.stderr)
+        assert result.returncode == status and len(said) == 1 and words in said[0], result
 
 
 def test_the_segment_is_sound_meanwhile(directory):
