@@ -77,11 +77,11 @@ static CUresult zero_linear(
 			res = issue(set);
 			continue;
 		}
-		/* Memory that somebody else has given to the page since kv_zero() is zero, and to
-		 * fill it again is right; what was evicted in part is back. */
-		res = kv_backed_result(kv_touch(r, at, run.length));
-		if (res == CUDA_SUCCESS)
-			res = issue_linear(set, base + at, run.length / set->element);
+		/* It has memory: kv_zero() has brought back what was evicted in part, and nothing
+		 * can go meanwhile. A touch would make kv_zero_done() forget that it is zero.
+		 * Memory that somebody else has given to a page since is zero, and to fill it
+		 * again is right. */
+		res = issue_linear(set, base + at, run.length / set->element);
 	}
 	if (res == CUDA_SUCCESS && nothing)
 		res = kv_stream_verdict(set->way.stream, set->way.per_thread);
