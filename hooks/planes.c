@@ -455,9 +455,11 @@ void kv_planes_clear(uint64_t base, uint64_t length)
 		SET(p->row_end, 0);
 	}
 	pthread_mutex_unlock(&mutex);
-	if (!any || !r)
+	if (!r || kv_reservation_is_static(r))
 		return;
-	atomic_fetch_add_explicit(&n_changes, 1, memory_order_relaxed);
+	if (any)
+		atomic_fetch_add_explicit(&n_changes, 1, memory_order_relaxed);
+	/* All of it is zero, whoever wrote it before (older builds write no planes, but views). */
 	kv_release(r, base - kv_reservation_base(r), length);
 }
 

@@ -48,8 +48,8 @@ void kv_planes_read(const struct kv_extent *extent);
  */
 uint64_t kv_planes_revision(void);
 
-/* [inside] A fill of [base, base + length), a whole allocation, with zero has been submitted: if
- * planes were written there, it is what an engine does that starts anew, and nothing is live. */
+/* [inside] A fill of [base, base + length), a whole allocation, with zero has been submitted: it is
+ * what an engine does that starts anew, and nothing is live. What is touched from now on stays. */
 void kv_planes_clear(uint64_t base, uint64_t length);
 /* The allocation is freed: nothing is known about its addresses any more. */
 void kv_planes_forget(uint64_t base, uint64_t length);
