@@ -8,6 +8,7 @@ sample). The promise: below 0.5 % of one core at one sample a second.
   load_pct   of one core, at one sample a second
 """
 import fcntl
+import json
 import os
 import pathlib
 import pty
@@ -30,7 +31,8 @@ class Painter(threading.Thread):
     def __init__(self, program, folder, n):
         super().__init__(daemon=True)
         self.process = subprocess.Popen([program, folder, "load", str(n)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.DEVNULL, text=True)
+                                        stdout=subprocess.PIPE, text=True)
+        self.process.stdout.readline()
         self.over = threading.Event()
         self.start()
 
@@ -41,11 +43,13 @@ class Painter(threading.Thread):
                 break
             self.process.stdin.write("\n")
             self.process.stdin.flush()
+            self.process.stdout.readline()
 
     def end(self):
         self.over.set()
         self.join()
         self.process.stdin.close()
+        self.process.stdout.close()
         self.process.wait()
 
 
@@ -101,6 +105,9 @@ def bench():
         command = [str(build / "shim/stat/kvshim-stat"), "--dir", str(where)]
         for mode in [*MODES, "live"]:
             painter = Painter(build / "tests/shim/segment_paint", where, args.processes)
+            seen = json.loads(subprocess.run(command + ["--json"], stdout=subprocess.PIPE, check=True).stdout)
+            if [p["problem"] for p in seen["segments"][0]["processes"]] != [None] * args.processes:
+                raise Failure("the painted processes cannot be read")
             measure = run_live if mode == "live" else run_view
             started = measure(command + MODES.get(mode, []), 1)
             sample_ms = max(measure(command + MODES.get(mode, []), samples + 1) - started, 0) * 1000 / samples

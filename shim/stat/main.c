@@ -49,6 +49,7 @@ static int show(const struct kv_stat_options *options, const char *directory)
 	struct timespec start;
 	int status = 0;
 
+	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	if (options->view == kv_view_csv)
 		kv_view_csv_header(stdout);

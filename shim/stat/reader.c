@@ -196,9 +196,10 @@ static enum kv_stat_state state_of(const struct kv_coord_slot *slot,
 	return KV_STAT_ACTIVE;
 }
 
-/* scratch: room for a copy of the slot. */
+/* scratch: room for a copy of the slot. before: the one read before it, or NULL. */
 static int read_process(const struct kv_coord_segment *mapped, uint32_t index, uint64_t now_ns,
-	struct kv_coord_slot *scratch, struct kv_stat_process *process, bool *ret_used)
+	struct kv_coord_slot *scratch, const struct kv_stat_process *before,
+	struct kv_stat_process *process, bool *ret_used)
 {
 	struct kv_coord_account account;
 	int error;
@@ -225,7 +226,11 @@ static int read_process(const struct kv_coord_segment *mapped, uint32_t index, u
 	if (error)
 		return 0;
 	process->uid = scratch->owner_uid;
-	read_user(process->uid, process->user, sizeof(process->user));
+	/* looking a user up reads a file; most processes here are of one user */
+	if (before && before->user[0] && before->uid == process->uid)
+		memcpy(process->user, before->user, sizeof(process->user));
+	else
+		read_user(process->uid, process->user, sizeof(process->user));
 	memcpy(process->name, scratch->name, sizeof(process->name));
 	memcpy(process->note, scratch->note, sizeof(process->note));
 	copy_values(scratch, now_ns, process->value);
@@ -250,8 +255,9 @@ static int read_slots(
 			break;
 		}
 		segment->processes = grown;
-		error = read_process(
-			mapped, i, now_ns, scratch, &grown[segment->n_processes], &used);
+		error = read_process(mapped, i, now_ns, scratch,
+			segment->n_processes ? &grown[segment->n_processes - 1] : NULL,
+			&grown[segment->n_processes], &used);
 		segment->n_processes += used;
 	}
 	free(scratch);

@@ -1,51 +1,60 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* view_prometheus.c - kvshim-stat --prometheus and --listen: the text exposition, format 0.0.4. */
+#include <string.h>
+
 #include "stat/view.h"
 
-/* Whatever is not printable ASCII becomes a question mark. */
-static void put_label(const char *key, const char *text, FILE *out)
+/* Room for the labels of a process: each character may need two. */
+#define LABELS 640
+
+/* Appends key="text"; whatever is not printable ASCII becomes a question mark. Returns the end. */
+static char *put_label(char *at, const char *key, const char *text)
 {
-	fprintf(out, "%s=\"", key);
-	for (const unsigned char *at = (const unsigned char *)text; *at; at++) {
-		if (*at == '"' || *at == '\\')
-			fprintf(out, "\\%c", *at);
-		else
-			fputc(*at < 0x20 || *at >= 0x7f ? '?' : *at, out);
+	at = stpcpy(at, key);
+	*at++ = '=';
+	*at++ = '"';
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c == '"' || c == '\\')
+			*at++ = '\\';
+		*at++ = (char)(c < 0x20 || c >= 0x7f ? '?' : c);
 	}
-	fputc('"', out);
+	*at++ = '"';
+	*at = '\0';
+	return at;
 }
 
-static void put_gpu_labels(const struct kv_stat_segment *segment, FILE *out)
+/* In braces. process NULL: of the GPU. more: ready labels to add, or "". */
+static void put_labels(const struct kv_stat_segment *segment, const struct kv_stat_process *process,
+	const char *more, FILE *out)
 {
-	fprintf(out, "{gpu=\"GPU-%s\",", segment->uuid);
-	put_label("gpu_name", segment->gpu_name, out);
+	char text[LABELS], *at = text;
+
+	/* one write per sample: there are thousands */
+	at = stpcpy(stpcpy(at, "{gpu=\"GPU-"), segment->uuid);
+	at = put_label(at, "\",gpu_name", segment->gpu_name);
+	if (process) {
+		/* the slot: two pid namespaces may use the same pid */
+		at += sprintf(
+			at, ",pid=\"%d\",slot=\"%u\"", (int)process->pid, process->slot_index);
+		at = put_label(at, ",name", process->name);
+		at = put_label(at, ",user", process->user);
+	}
+	fwrite(text, 1, (size_t)(at - text), out);
+	fputs(more, out);
+	fputs("} ", out);
 }
 
-static void put_process_labels(
+static void put_sample(const struct kv_metric *metric, const char *name,
 	const struct kv_stat_segment *segment, const struct kv_stat_process *process, FILE *out)
 {
-	put_gpu_labels(segment, out);
-	/* the slot: two pid namespaces may use the same pid */
-	fprintf(out, ",pid=\"%d\",slot=\"%u\",", (int)process->pid, process->slot_index);
-	put_label("name", process->name, out);
-	fputc(',', out);
-	put_label("user", process->user, out);
-}
-
-static void put_sample(const struct kv_metric *metric, const struct kv_stat_segment *segment,
-	const struct kv_stat_process *process, FILE *out)
-{
 	uint64_t value = process ? process->value[metric->index] : segment->value[metric->index];
-	char name[96];
 
 	if (value == KV_UNKNOWN)
 		return;
-	fputs(kv_metric_exposed_name(metric, name), out);
-	if (process)
-		put_process_labels(segment, process, out);
-	else
-		put_gpu_labels(segment, out);
-	fputs("} ", out);
+	fputs(name, out);
+	put_labels(segment, process, "", out);
 	kv_metric_expose(metric, value, out);
 	fputc('\n', out);
 }
@@ -67,16 +76,18 @@ static void put_metric(const struct kv_metric *metric, const struct kv_stat *sta
 		if (segment->problem[0])
 			continue;
 		if (metric->scope == KV_SCOPE_GPU)
-			put_sample(metric, segment, NULL, out);
+			put_sample(metric, name, segment, NULL, out);
 		for (uint32_t j = 0; metric->scope == KV_SCOPE_PROCESS && j < segment->n_processes;
 			j++)
 			if (!segment->processes[j].problem[0])
-				put_sample(metric, segment, &segment->processes[j], out);
+				put_sample(metric, name, segment, &segment->processes[j], out);
 	}
 }
 
 static void put_states(const struct kv_stat *stat, FILE *out)
 {
+	char more[32];
+
 	put_head("kvshim_process_state", "gauge", "1 for the state that the process is in.", out);
 	for (uint32_t i = 0; i < stat->n_segments; i++) {
 		const struct kv_stat_segment *segment = &stat->segments[i];
@@ -85,10 +96,11 @@ static void put_states(const struct kv_stat *stat, FILE *out)
 			if (segment->processes[j].problem[0])
 				continue;
 			for (int state = 0; state < KV_STAT_STATES; state++) {
+				snprintf(more, sizeof(more), ",state=\"%s\"",
+					kv_stat_state_word((enum kv_stat_state)state));
 				fputs("kvshim_process_state", out);
-				put_process_labels(segment, &segment->processes[j], out);
-				fprintf(out, ",state=\"%s\"} %d\n",
-					kv_stat_state_word((enum kv_stat_state)state),
+				put_labels(segment, &segment->processes[j], more, out);
+				fprintf(out, "%d\n",
 					segment->processes[j].state == (enum kv_stat_state)state);
 			}
 		}

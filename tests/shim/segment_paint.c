@@ -21,6 +21,7 @@
 #define GIB (1024ull * MIB)
 #define PAGE (2 * MIB)
 #define SECOND 1000000000ull
+#define PAINTED 1000u /* generation of a slot whose limits have been painted */
 /* what kvshim-stat --test-clock is given: 2026-11-23 12:00:00 */
 #define CLOCK (1795435200ull * SECOND)
 
@@ -228,7 +229,6 @@ static void paint_slot(struct kv_coord_segment *segment, uint32_t index, const s
 	struct kv_coord_slot *slot = &segment->slots[index];
 	struct kv_coord_account *account = &segment->accounts[index];
 
-	slot->generation = 1;
 	slot->owner_pid = from->pid;
 	slot->owner_pidns = 1;
 	slot->owner_uid = from->uid;
@@ -239,13 +239,15 @@ static void paint_slot(struct kv_coord_segment *segment, uint32_t index, const s
 	slot->n_rows = (uint32_t)slot->process.n_reservations;
 	for (uint32_t i = 0; i < slot->n_rows; i++)
 		paint_row(from, i, frame, &slot->rows[i]);
-	if (frame == 0) {
+	/* once: what a test sets stays */
+	if (slot->generation != PAINTED) {
 		slot->control.limits.min = from->min * MIB;
 		slot->control.limits.max = from->max ? from->max * MIB : KV_COORD_NO_LIMIT;
 		slot->control.limits.host_budget = from->host * MIB;
 		slot->control.limits.weight = from->weight;
 		slot->control.limits.idle_ms = from->idle_s * 1000;
 	}
+	slot->generation = PAINTED;
 	account->held = slot->process.backed + slot->process.spare;
 	account->charged = account->held;
 	account->native = slot->process.native;
