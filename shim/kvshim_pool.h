@@ -5,7 +5,7 @@
  *
  * A pool is an address range of which nothing is backed until something is allocated in it. Models
  * register with a pool; each has a minimum that the others leave it and a maximum. A cache is a
- * contiguous piece for one sequence, which grows in place; its memory is zero when it is new. Lay
+ * contiguous piece for one sequence, which grows in place; what a new one holds is undefined. Lay
  * it out token by token ([token][layer][key, value][head][element]), so that it can grow.
  */
 #ifndef KVSHIM_POOL_H
@@ -98,7 +98,7 @@ enum kvshim_short {
 
 struct kvshim_cache {
 	uint64_t size; /* sizeof(struct kvshim_cache) */
-	uint64_t id;   /* for extend and free; never used twice */
+	uint64_t id;   /* for extend and free; of a cache that was freed: UNKNOWN */
 	uint64_t address;
 	uint64_t tokens;   /* that it has room for: less than asked for if is_short */
 	uint64_t room;     /* tokens that it could be extended to right now */
