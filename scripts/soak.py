@@ -68,11 +68,20 @@ def timed(build):
             yield Job(suite + ": " + test["name"], test["cmd"], test["env"])
 
 
+def paged(build, seed):
+    """The paged engine that hints, for a hundred thousand steps."""
+    listed = subprocess.run(["meson", "introspect", "--tests", build], check=True, capture_output=True, text=True)
+    for test in json.loads(listed.stdout):
+        program, *args = test["cmd"]
+        if pathlib.Path(program).name == "paged" and args[1:] == ["hints"]:
+            yield Job(f"paged engine, {args[0]}, seed {seed}", [program, *args, 100000, seed], test["env"])
+
+
 def jobs(build, first_seed):
     """All jobs, round after round, without end."""
     seed = first_seed
     while True:
-        for job in [*seeded(build, seed), *engines(build), *timed(build)]:
+        for job in [*seeded(build, seed), *paged(build, seed), *engines(build), *timed(build)]:
             if seed == first_seed or job.again:
                 yield job
         seed += 1

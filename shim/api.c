@@ -247,7 +247,7 @@ static struct kv_space *space_of(int device, const char *call, int *ret_error)
 	return space;
 }
 
-int kvshim_stats(int device, struct kvshim_stats *ret_stats)
+int kvshim_stats_get(int device, struct kvshim_stats *ret_stats)
 {
 	struct kv_process_stats s;
 	struct kvshim_stats stats;

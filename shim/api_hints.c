@@ -244,7 +244,7 @@ int kvshim_release_bytes(uint64_t region, uint64_t address, int64_t length)
 	return hint_bytes(region, RELEASE, address, length, __func__);
 }
 
-int kvshim_region_stats(uint64_t region, struct kvshim_region_stats *ret_stats)
+int kvshim_region_stats_get(uint64_t region, struct kvshim_region_stats *ret_stats)
 {
 	struct kvshim_region_stats stats;
 	struct kv_region_state state;

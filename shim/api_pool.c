@@ -620,7 +620,7 @@ int kvshim_model_unregister(uint64_t model)
 	return error < 0 ? kv_api_refuse(KVSHIM_ERR_IN_USE, __func__, "the model has caches") : 0;
 }
 
-int kvshim_model_stats(uint64_t model, struct kvshim_model_stats *ret_stats)
+int kvshim_model_stats_get(uint64_t model, struct kvshim_model_stats *ret_stats)
 {
 	struct kvshim_model_stats stats;
 	struct kv_pool_model limits = {0};
@@ -651,7 +651,7 @@ int kvshim_model_stats(uint64_t model, struct kvshim_model_stats *ret_stats)
 	return KV_API_GIVE(ret_stats, stats, __func__);
 }
 
-int kvshim_pool_stats(uint64_t id, struct kvshim_pool_stats *ret_stats)
+int kvshim_pool_stats_get(uint64_t id, struct kvshim_pool_stats *ret_stats)
 {
 	struct kvshim_pool_stats stats;
 	struct kv_pool_counts counts;

@@ -52,7 +52,7 @@ static int look(struct kv_space *space, struct watch *watch, struct kvshim_quota
 	return 0;
 }
 
-int kvshim_quota(int device, struct kvshim_quota *ret_quota)
+int kvshim_quota_get(int device, struct kvshim_quota *ret_quota)
 {
 	struct kvshim_quota quota;
 	struct kv_space *space;

@@ -239,8 +239,8 @@ KVSHIM_FUNCTION(int, kvshim_region_end, (uint64_t region), (region), KVSHIM_ERR_
  * released. Blocks that are touched already stay so. Also a sign of life, n may be 0. Content of a
  * block that was released may be lost: it reads as zero or as what it was. UNKNOWN: no such region
  * or block. INVALID: n is negative. NO_MEMORY: none of the blocks is touched by this call (see
- * kvshim_quota()). GONE: the memory was freed, or the watchdog has made it static: then everything
- * may be used.
+ * kvshim_quota_get()). GONE: the memory was freed, or the watchdog has made it static: then
+ * everything may be used.
  */
 KVSHIM_FUNCTION(int, kvshim_touch, (uint64_t region, const int64_t *blocks, int64_t n),
 	(region, blocks, n), KVSHIM_ERR_ABSENT)
@@ -280,8 +280,9 @@ struct kvshim_region_stats {
 	uint32_t reserved;
 };
 /* UNKNOWN, INVALID. */
-KVSHIM_FUNCTION(int, kvshim_region_stats, (uint64_t region, struct kvshim_region_stats *ret_stats),
-	(region, ret_stats), KVSHIM_ERR_ABSENT)
+KVSHIM_FUNCTION(int, kvshim_region_stats_get,
+	(uint64_t region, struct kvshim_region_stats *ret_stats), (region, ret_stats),
+	KVSHIM_ERR_ABSENT)
 
 /* ---- how much there is ---- */
 
@@ -300,16 +301,17 @@ struct kvshim_quota {
  *
  * ```c
  * struct kvshim_quota quota = {sizeof(quota), 0, 0, 0, 0};
- * if (kvshim_quota(0, &quota) == 0)
+ * if (kvshim_quota_get(0, &quota) == 0)
  *	printf("%llu bytes more\n", (unsigned long long)quota.growth);
  * ```
  */
-KVSHIM_FUNCTION(int, kvshim_quota, (int device, struct kvshim_quota *ret_quota),
+KVSHIM_FUNCTION(int, kvshim_quota_get, (int device, struct kvshim_quota *ret_quota),
 	(device, ret_quota), KVSHIM_ERR_ABSENT)
 /*
  * A file descriptor (an eventfd, non-blocking, close-on-exec) that becomes readable when the limit
- * of the device has changed; read eight bytes, then ask kvshim_quota(). It is looked at ten times a
- * second. One per device: the same at each call; the shim owns it. DEVICE, NO_MEMORY, UNSUPPORTED.
+ * of the device has changed; read eight bytes, then ask kvshim_quota_get(). It is looked at ten
+ * times a second. One per device: the same at each call; the shim owns it. DEVICE, NO_MEMORY,
+ * UNSUPPORTED.
  */
 KVSHIM_FUNCTION(int, kvshim_quota_fd, (int device), (device), KVSHIM_ERR_ABSENT)
 
@@ -348,12 +350,12 @@ struct kvshim_stats {
  * ```c
  * struct kvshim_stats stats = {0};
  * stats.size = sizeof(stats);
- * if (kvshim_stats(0, &stats) == 0)
+ * if (kvshim_stats_get(0, &stats) == 0)
  *	printf("%llu of %llu bytes are backed\n", (unsigned long long)stats.backed,
  *		(unsigned long long)stats.reserved);
  * ```
  */
-KVSHIM_FUNCTION(int, kvshim_stats, (int device, struct kvshim_stats *ret_stats),
+KVSHIM_FUNCTION(int, kvshim_stats_get, (int device, struct kvshim_stats *ret_stats),
 	(device, ret_stats), KVSHIM_ERR_ABSENT)
 
 struct kvshim_reservation {

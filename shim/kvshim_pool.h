@@ -141,7 +141,7 @@ struct kvshim_pool_stats {
 	uint64_t hits;   /* requests that found all their pages backed */
 	uint64_t misses; /* requests for which something had to be mapped */
 };
-KVSHIM_FUNCTION(int, kvshim_pool_stats, (uint64_t pool, struct kvshim_pool_stats *ret_stats),
+KVSHIM_FUNCTION(int, kvshim_pool_stats_get, (uint64_t pool, struct kvshim_pool_stats *ret_stats),
 	(pool, ret_stats), KVSHIM_ERR_ABSENT)
 
 struct kvshim_model_stats {
@@ -158,7 +158,7 @@ struct kvshim_model_stats {
 	uint64_t tokens; /* granted so far */
 	char name[64];
 };
-KVSHIM_FUNCTION(int, kvshim_model_stats, (uint64_t model, struct kvshim_model_stats *ret_stats),
+KVSHIM_FUNCTION(int, kvshim_model_stats_get, (uint64_t model, struct kvshim_model_stats *ret_stats),
 	(model, ret_stats), KVSHIM_ERR_ABSENT)
 
 /*

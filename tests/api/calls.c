@@ -81,7 +81,7 @@ static void tags(void)
 	GOOD(kvshim_tag_pop());
 	CHECK(!strcmp(row_of(small).tag, "kv") && row_of(small).priority == 10);
 	CHECK(!strcmp(row_of(eager).tag, "weights") && row_of(eager).static_reason == 6);
-	CHECK(kvshim_region_stats(native, NULL) < 0);
+	CHECK(kvshim_region_stats_get(native, NULL) < 0);
 
 	fill(small, PAGE, 3);
 	fill(eager, BIG, 4);
@@ -122,7 +122,7 @@ static struct kvshim_region_stats stats_of(uint64_t region)
 {
 	struct kvshim_region_stats stats = {.size = sizeof(stats)};
 
-	GOOD(kvshim_region_stats(region, &stats));
+	GOOD(kvshim_region_stats_get(region, &stats));
 	return stats;
 }
 
@@ -214,22 +214,22 @@ static void numbers(void)
 	uint64_t count;
 
 	fill(kv, PAGE, 1);
-	GOOD(kvshim_stats(0, &stats));
+	GOOD(kvshim_stats_get(0, &stats));
 	CHECK(stats.reserved == BIG && stats.backed == PAGE && stats.reservations == 1);
-	GOOD(kvshim_stats(0, &newer.stats));
+	GOOD(kvshim_stats_get(0, &newer.stats));
 	CHECK(newer.stats.backed == PAGE && newer.later == 0);
 	/* An older program: what it does not know is not written. */
 	newer.stats = (struct kvshim_stats){.size = 24, .backed_peak = 77};
-	GOOD(kvshim_stats(0, &newer.stats));
+	GOOD(kvshim_stats_get(0, &newer.stats));
 	CHECK(newer.stats.backed == PAGE && newer.stats.backed_peak == 77);
-	GOOD(kvshim_quota(0, &quota));
+	GOOD(kvshim_quota_get(0, &quota));
 	CHECK(quota.backed == PAGE && quota.growth == BIG - PAGE && quota.limit == BIG);
-	REFUSED(DEVICE, kvshim_stats(9, &stats));
-	REFUSED(DEVICE, kvshim_stats(-1, &stats));
-	REFUSED(DEVICE, kvshim_quota(64, &quota));
-	REFUSED(INVALID, kvshim_stats(0, NULL));
+	REFUSED(DEVICE, kvshim_stats_get(9, &stats));
+	REFUSED(DEVICE, kvshim_stats_get(-1, &stats));
+	REFUSED(DEVICE, kvshim_quota_get(64, &quota));
+	REFUSED(INVALID, kvshim_stats_get(0, NULL));
 	stats.size = 0;
-	REFUSED(INVALID, kvshim_stats(0, &stats));
+	REFUSED(INVALID, kvshim_stats_get(0, &stats));
 
 	/* Whoever watches the limit hears of a change. */
 	readable.fd = kvshim_quota_fd(0);
@@ -274,7 +274,7 @@ static void pool(void)
 	fill(a.address, 256 * TOKEN, 6);
 	GOOD(kvshim_cache_extend(a.id, 512, KVSHIM_SHORT_FAIL, 0, &a));
 	CHECK(a.tokens == 512 && holds(a.address, 256 * TOKEN, 6));
-	GOOD(kvshim_pool_stats(id, &stats));
+	GOOD(kvshim_pool_stats_get(id, &stats));
 	CHECK(stats.used == 512 * TOKEN && stats.wanted == 2 * PAGE && stats.n_caches == 1);
 	/* The model's own maximum. */
 	ERR(LIMIT, kvshim_cache_alloc(second, 101, KVSHIM_SHORT_FAIL, 0, &c));
@@ -288,7 +288,7 @@ static void pool(void)
 	CHECK(pthread_create(&thread, NULL, free_later, &b.id) == 0);
 	GOOD(kvshim_cache_alloc(m, 1000, KVSHIM_SHORT_WAIT, 60000, &b));
 	pthread_join(thread, NULL);
-	GOOD(kvshim_model_stats(m, &of_model));
+	GOOD(kvshim_model_stats_get(m, &of_model));
 	CHECK(of_model.n_caches == 2 && of_model.failed == 3 && of_model.token_bytes == TOKEN);
 	GOOD(kvshim_pool_rebalance(id));
 
@@ -306,7 +306,7 @@ static void pool(void)
 	REFUSED(UNKNOWN, kvshim_cache_extend(a.id, 600, KVSHIM_SHORT_FAIL, 0, &a));
 	GOOD(kvshim_cache_free(b.id));
 	GOOD(kvshim_cache_free(c.id));
-	GOOD(kvshim_pool_stats(id, &stats));
+	GOOD(kvshim_pool_stats_get(id, &stats));
 	CHECK(stats.used == 0 && stats.wanted == 0 && stats.n_free == 1 && stats.degraded == 1);
 	GOOD(kvshim_model_unregister(second));
 	REFUSED(UNKNOWN, kvshim_model_unregister(second));
@@ -337,7 +337,7 @@ static void prediction(void)
 		GOOD(kvshim_cache_alloc(m, 100, KVSHIM_SHORT_FAIL, 0, &cache));
 		usleep(5000);
 		GOOD(kvshim_cache_free(cache.id));
-		GOOD(kvshim_pool_stats(id, &stats));
+		GOOD(kvshim_pool_stats_get(id, &stats));
 	}
 	CHECK(stats.ahead > 0 && stats.hits + stats.misses == stats.requests);
 	GOOD(kvshim_pool_destroy(id));
@@ -351,7 +351,7 @@ static void in_a_child(void)
 	pid_t child = fork();
 
 	if (child == 0)
-		_exit(kvshim_stats(0, &stats) == KVSHIM_ERR_INERT &&
+		_exit(kvshim_stats_get(0, &stats) == KVSHIM_ERR_INERT &&
 					kvshim_touch(1, NULL, 0) == KVSHIM_ERR_INERT &&
 					kvshim_active() == KVSHIM_ERR_INERT
 				? 0

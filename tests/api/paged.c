@@ -337,7 +337,7 @@ static void check_backed(void)
 	for (int i = 0; i < 3; i++) /* what waits for steps */
 		hint(kvshim_step(e.region), "step");
 	let_it_reap();
-	hint(kvshim_region_stats(e.region, &stats), "statistics");
+	hint(kvshim_region_stats_get(e.region, &stats), "statistics");
 	live = live_pages();
 	if (!CHECK(stats.wanted == live && stats.waiting == 0 && !stats.is_static))
 		printf("%" PRIu64 " bytes wanted, blocks live on %" PRIu64 "\n", stats.wanted,
