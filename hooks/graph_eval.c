@@ -425,15 +425,15 @@ static void visit(struct evaluation *e, const struct kv_node *node)
 
 /* ---- a launch ---- */
 
-static int launch_unknown(struct kv_exec *exec)
+static int launch_unknown(const struct kv_exec *exec)
 {
+	static _Atomic bool told; /* atomic: seq_cst; the operator hears of the first one */
+
 	kv_recognise_forget();
-	if (!exec->told) {
-		exec->told = true;
+	if (!atomic_exchange(&told, true))
 		kv_hooks_log(1, "graph",
 			"a graph cannot be read (%s): all reservations are static from now on",
 			exec->record.unknown);
-	}
 	kv_leak_all(kv_hooks.core, KV_STATIC_GRAPH, exec->record.unknown);
 	return 0;
 }

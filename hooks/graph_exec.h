@@ -26,7 +26,6 @@ struct kv_exec {
 	bool moved;       /* its nodes are not those of the graph that it was made from */
 	bool from_device; /* may be launched by a kernel: what it names has leaked */
 	bool zeroes;      /* the launch that was evaluated last sets memory to zero */
-	bool told;        /* the operator knows that it cannot be read */
 	struct kv_record record;
 	struct kv_steady steady;
 	/* What the last evaluation found, kept for its memory (graph_eval.c). */

@@ -236,3 +236,80 @@ Test(shadows, agree_with_a_model_over_many_random_steps)
 	cr_assert_gt(seen, 500, "the table forgets too much: %u", seen);
 	kv_shadows_free(s);
 }
+
+Test(shadows, are_looked_at_without_being_used_up)
+{
+	struct kv_shadows *s = table(8, 64, 256);
+	uint64_t start = 0, length = 0;
+	const void *got;
+
+	kv_shadows_upload(s, 0x1000, "12345678", 8);
+	for (int i = 0; i < 2; i++) {
+		got = kv_shadows_peek(s, 0x1002, 4, PLANE_A, &start, &length);
+		cr_assert(got && !memcmp(got, "3456", 4));
+		cr_assert(start == 0x1000 && length == 8);
+	}
+	cr_assert_not_null(kv_shadows_consume(s, 0x1002, 4, PLANE_A));
+	cr_assert_null(kv_shadows_peek(s, 0x1002, 4, PLANE_A, &start, &length), "used up");
+	cr_assert_not_null(kv_shadows_peek(s, 0x1002, 4, PLANE_B, &start, &length));
+	cr_assert_null(kv_shadows_peek(s, 0x1006, 4, PLANE_B, &start, &length), "past the end");
+	kv_shadows_free(s);
+}
+
+struct asked {
+	uint64_t low, high; /* what lies between dies */
+	uint32_t n;
+};
+
+static bool dies(void *ctx, uint64_t addr, uint64_t length)
+{
+	struct asked *asked = ctx;
+
+	asked->n++;
+	return addr < asked->high && addr + length > asked->low;
+}
+
+Test(shadows, that_are_young_are_swept)
+{
+	struct kv_shadows *s = table(8, 64, 256);
+	struct asked asked = {0x1008, 0x1011, 0};
+	uint64_t since;
+
+	kv_shadows_upload(s, 0x1008, "old", 3);
+	since = kv_shadows_last(s);
+	cr_assert_gt(since, 0);
+	kv_shadows_upload(s, 0x1010, "a", 1);
+	kv_shadows_upload(s, 0x1018, "b", 1);
+	cr_assert_eq(kv_shadows_sweep(s, since, dies, &asked), kv_shadows_last(s));
+	cr_assert_eq(asked.n, 2, "the old one is not asked about");
+	cr_assert(holds(s, 0x1008, "old", 3) && holds(s, 0x1018, "b", 1));
+	cr_assert_eq(kv_shadows_serial(s, 0x1010), 0, "swept");
+	cr_assert_eq(kv_shadows_check(s), 0);
+	kv_shadows_sweep(s, 0, dies, &asked);
+	cr_assert_eq(kv_shadows_serial(s, 0x1008), 0, "asked about when all are young");
+	kv_shadows_free(s);
+}
+
+Test(shadows, are_marked_as_long_as_there_is_one)
+{
+	static _Atomic uint8_t marks[KV_SHADOW_MARKS];
+	struct kv_shadows_config config = {4, 4096, 8192, 64, marks};
+	static const char zeros[4096];
+	struct kv_shadows *s;
+
+	cr_assert_eq(kv_shadows_new(&config, &s), 0);
+	cr_assert_eq(kv_shadow_mark(marks, 0x1000), 0);
+	kv_shadows_upload(s, 0x1010, zeros, 600);
+	cr_assert(kv_shadow_mark(marks, 0x1000) && kv_shadow_mark(marks, 0x1100) &&
+		  kv_shadow_mark(marks, 0x12ff));
+	cr_assert_eq(kv_shadow_mark(marks, 0x1300), 0);
+	kv_shadows_upload(s, 0x1260, zeros, 8);
+	cr_assert_eq(kv_shadow_mark(marks, 0x1000), 0, "the upload went over the first one");
+	kv_shadows_upload(s, 0x1290, zeros, 8);
+	kv_shadows_kill(s, 0x1260, 8);
+	cr_assert_neq(kv_shadow_mark(marks, 0x1200), 0, "there is another one in the grain");
+	kv_shadows_clear(s);
+	for (uint32_t i = 0; i < KV_SHADOW_MARKS; i++)
+		cr_assert_eq(marks[i], 0, "grain %u", i);
+	kv_shadows_free(s);
+}
