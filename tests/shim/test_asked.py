@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from shimtest import KVSHIM, LIBRARY, clean_env, complaints, run, run_all
+from shimtest import KVSHIM, LIBRARY, clean_env, complaints, patient, run, run_all
 
 PROBE, SIMGPU = sys.argv[5:7]
 MIB = 1024 * 1024
@@ -35,7 +35,7 @@ class Program:
         assert self.process.returncode == 0 and out == "done\n", (self.process.returncode, out, err)
 
     def command(self, *args, status=0):
-        result = run(KVSHIM, *args, env={"KVSHIM_DIR": self.directory})
+        result = run(KVSHIM, *patient(args), env={"KVSHIM_DIR": self.directory}, timeout=120)
         assert result.returncode == status, result
         return result.stdout + result.stderr
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from shimtest import KVSHIM, Writer, clean_env, lines, run, run_all
+from shimtest import KVSHIM, Writer, clean_env, lines, patient, run, run_all
 
 AGENT = sys.argv[5]
 MIB, NONE = 1024 * 1024, 2**64 - 1
@@ -36,7 +36,7 @@ class Agent:
 
 def kvshim(directory, *args, status=0, says=()):
     """Its output; one line on stderr if it fails."""
-    result = run(KVSHIM, *args, env={"KVSHIM_DIR": directory})
+    result = run(KVSHIM, *patient(args), env={"KVSHIM_DIR": directory}, timeout=120)
     assert result.returncode == status, (args, result)
     assert len(lines(result.stderr)) == (1 if status else 0), (args, result)
     for word in says:
