@@ -49,13 +49,15 @@ static int lock(struct kv_coord *coord, uint64_t timeout_ns)
 	return error;
 }
 
-/* Both locked. What was taken blindly exists: it is charged as it is. */
-static void raise_to(struct kv_coord *coord, uint64_t charged)
+/* Both locked. */
+static void raise_by(struct kv_coord *coord, uint64_t bytes)
 {
 	struct kv_coord_ledger *l = coord->ledger;
+	struct kv_coord_account *account = account_of(coord);
 
-	l->charged = charged > l->used ? charged : l->used;
-	put64(&account_of(coord)->charged, l->charged);
+	l->charged += bytes;
+	put64(&account->charged, l->charged);
+	__atomic_store_n(&account->blind, l->used > l->charged, __ATOMIC_RELAXED);
 	KV_COORD_POINT("charge: raised, sums are old");
 	kv_coord_sum(coord->file.segment);
 }
@@ -65,15 +67,15 @@ static int refill(struct kv_coord *coord, uint64_t bytes)
 {
 	struct kv_coord_ledger *l = coord->ledger;
 	struct kv_coord_snapshot *s = &l->scratch.snapshot;
-	uint64_t grant, needed, more = l->config.lease_bytes;
+	uint64_t grant, needed, debt, more = l->config.lease_bytes;
 	int error = lock(coord, LOCK_NS);
 
 	/* its holder does not let go: see coord_ledger.h */
 	if (error)
 		return kv_coord_now_ns() < l->blind_until_ns ? 0 : -ENOMEM;
 	KV_COORD_POINT("charge: locked");
-	if (l->used > l->charged)
-		raise_to(coord, l->used);
+	/* what was taken blindly is charged first */
+	debt = minus(l->used, l->charged);
 	needed = minus(l->used + bytes, l->charged);
 	kv_coord_snapshot(coord, 0, l->config.residency_ns, l->config.wait_ns, s);
 	/* Nothing ahead while others wait; and the last memory is not for leases. */
@@ -82,10 +84,12 @@ static int refill(struct kv_coord *coord, uint64_t bytes)
 	else if (more > minus(s->policy.capacity, s->charged) / 8)
 		more = minus(s->policy.capacity, s->charged) / 8;
 	grant = kv_policy_grant(&s->policy, s->me, needed + more);
-	if (grant >= needed)
-		raise_to(coord, l->charged + grant);
-	else
+	if (grant < needed) {
+		grant = grant < debt ? grant : debt;
 		error = -ENOMEM;
+	}
+	if (grant)
+		raise_by(coord, grant);
 	kv_coord_unlock(coord);
 	return error;
 }
@@ -104,6 +108,8 @@ static int ledger_charge(void *ctx, uint64_t bytes)
 			error = refill(coord, bytes);
 		if (!error) {
 			l->used += bytes;
+			if (l->used > l->charged)
+				__atomic_store_n(&account_of(coord)->blind, 1, __ATOMIC_RELAXED);
 			/* release: whoever reads what is held reads a charge that covers it;
 			 * partner is kv_coord_read_account() */
 			__atomic_store_n(&account_of(coord)->held, l->used, __ATOMIC_RELEASE);

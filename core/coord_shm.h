@@ -121,7 +121,8 @@ struct kv_coord_account {
 	uint64_t activity_ns; /* owner, atomic: CLOCK_MONOTONIC of its last submission, coarse */
 	uint64_t alive_ns;    /* owner, atomic: CLOCK_MONOTONIC of its agent's last turn */
 	uint32_t activity;    /* owner, atomic: enum kv_coord_activity */
-	uint32_t pad;
+	uint32_t blind; /* owner, atomic: 1 while it holds pages that it could not be charged with
+			   yet, because the mutex was not to be had */
 };
 
 struct kv_coord_slot {

@@ -77,11 +77,23 @@ def paged(build, seed):
             yield Job(f"paged engine, {args[0]}, seed {seed}", [program, *args, 100000, seed], test["env"])
 
 
+def coordinator(build, seed):
+    """Processes that die and stop, also at each labelled point; and the model, with longer waits."""
+    chaos = build / "tests/chaos"
+    if (chaos / "chaos_worker").is_file():
+        yield Job(f"chaos, seed {seed}",
+                  [sys.executable, SOURCE / "tests/chaos/chaos.py", chaos / "libkvshim-points.so",
+                   build / "tests/simgpu/lib", chaos / "chaos_worker", chaos / "chaos_watch", SOURCE,
+                   "--seconds", 240, "--seed", seed, "--all-points"])
+    yield Job("model of the coordinator", [SOURCE / "tests/model/run", SOURCE / "tests/model/coord.pml", 2],
+              again=False)
+
+
 def jobs(build, first_seed):
     """All jobs, round after round, without end."""
     seed = first_seed
     while True:
-        for job in [*seeded(build, seed), *paged(build, seed), *engines(build), *timed(build)]:
+        for job in [*seeded(build, seed), *paged(build, seed), *engines(build), *coordinator(build, seed), *timed(build)]:
             if seed == first_seed or job.again:
                 yield job
         seed += 1

@@ -21,6 +21,27 @@ static int body_join_and_leave(struct child *self)
 	return 0;
 }
 
+static int body_change_limits(struct child *self)
+{
+	struct kv_coord_limits limits;
+	struct kv_coord *coord;
+	uint32_t generation;
+
+	if (place_join(&coord, NULL, 0) != 0)
+		return 1;
+	ready_and_wait(self);
+	for (uint32_t i = 0; i < 1000; i++) {
+		limits = (struct kv_coord_limits){.min = i, .max = 1000 + i, .weight = 1 + i};
+		if (kv_coord_set_limits(coord, 0, &limits,
+			    KV_COORD_LIMIT_MIN | KV_COORD_LIMIT_MAX | KV_COORD_LIMIT_WEIGHT) != 0)
+			return 1;
+	}
+	if (kv_coord_limits(coord, 0, &limits, &generation) != 0 || limits.min != 999 ||
+		limits.max != 1999 || limits.weight != 1000)
+		return 1;
+	return 0;
+}
+
 TestSuite(control, .init = place_make, .fini = place_remove, .timeout = 60);
 
 static struct kv_coord_control *control_of(struct kv_coord *coord)
@@ -75,6 +96,24 @@ Test(control, a_changed_limit_reaches_its_owner_and_rings_its_doorbell)
 	cr_assert(kv_coord_new_limits(owner, &limits));
 	cr_assert_eq(limits.max, KV_COORD_NO_LIMIT);
 	kv_coord_leave(tool);
+}
+
+/* Changes come one after the other, the last one counts: there is no revision to be stale. */
+Test(control, a_thousand_changes_leave_a_whole_set_and_the_last_one_counts)
+{
+	struct child child = start(body_change_limits);
+	struct kv_coord *reader = join();
+	struct kv_coord_limits limits;
+	uint32_t generation, last = 0;
+
+	cr_assert_eq(write(child.to, "g", 1), 1);
+	for (int i = 0; i < 2000; i++) {
+		cr_assert_eq(kv_coord_limits(reader, 0, &limits, &generation), 0);
+		cr_assert_geq(generation, last);
+		cr_assert_leq(limits.min, limits.max);
+		last = generation;
+	}
+	cr_assert_eq(reap(&child), 0);
 }
 
 Test(control, limits_that_make_no_sense_are_refused_and_change_nothing)

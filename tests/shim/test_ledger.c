@@ -380,6 +380,37 @@ Test(shared_ledger, one_that_answers_and_gives_nothing_is_not_asked_for_ever)
 	cr_assert_leq(agent.n_answers, 20u);
 }
 
+Test(shared_ledger, who_may_not_wait_is_told_at_once)
+{
+	struct member a = member(0, 0), b = member(0, 0);
+
+	cr_assert_eq(charge(&a, DEVICE), 0);
+	kv_coord_put_activity(a.coord, KV_COORD_IDLE);
+	cr_assert_eq(wait_for(&b, PAGE), -ENOMEM);
+	cr_assert_eq(reclaim_of(&a)->asked, 1u, "but the other one was asked, for the next time");
+}
+
+Test(shared_ledger, numbers_that_would_fall_below_zero_stay_at_zero)
+{
+	struct member a = member(0, 0);
+	uint64_t could;
+
+	cr_assert_eq(charge(&a, PAGE), 0);
+	uncharge(&a, 5 * PAGE);
+	cr_assert_eq(account(&a)->held, 0u);
+	/* more in use than there is, by what the driver says: nothing can be had, and no more */
+	a.ledger.ops->seen(a.ledger.ctx, 0, DEVICE);
+	cr_assert_eq(charge(&a, PAGE), -ENOMEM);
+	account(&a)->native = 3 * DEVICE;
+	cr_assert_eq(charge(&a, PAGE), -ENOMEM);
+	cr_assert_eq(kv_coord_ledger_could_get(a.coord, &could), 0);
+	cr_assert_eq(could, 0u);
+	account(&a)->native = 0;
+	a.ledger.ops->seen(a.ledger.ctx, PAGE, DEVICE);
+	cr_assert_eq(charge(&a, PAGE), 0);
+	cr_assert_eq(charge(&a, PAGE), -ENOMEM);
+}
+
 static struct child holder;
 
 static int body_hold_all_idle(struct child *self)

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker.c - one engine among several on a device that is too small for all: grows, shrinks, rests,
+ * forks, and knows at every moment what its memory must hold.
+ *
+ * usage: worker SEED. Ends when its standard input ends; prints "ok OPERATIONS LONGEST_MS" then, or
+ * what went wrong, with exit status 1. An allocation may be refused; nothing else may.
+ */
+#include <cuda.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MIB ((size_t)1 << 20)
+#define PAGE (2 * MIB)
+#define TICK_MS 5
+#define BUFFERS 3
+#define PAGES_MAX 16
+
+struct buffer {
+	CUdeviceptr base;
+	uint32_t n_pages;
+	uint32_t value[PAGES_MAX]; /* every word of the page */
+};
+
+static struct buffer buffers[BUFFERS];
+static CUdeviceptr native;
+static uint64_t seed;
+static uint32_t *host;
+
+static uint64_t rnd(uint64_t below)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed % below;
+}
+
+/* Time that stands still while this process is stopped: a thread counts it. */
+static uint64_t ticks;
+
+static void *tick(void *unused)
+{
+	const struct timespec pause = {.tv_nsec = TICK_MS * 1000000};
+
+	(void)unused;
+	for (;;) {
+		nanosleep(&pause, NULL);
+		__atomic_add_fetch(&ticks, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static uint64_t now_ms(void)
+{
+	return __atomic_load_n(&ticks, __ATOMIC_RELAXED) * TICK_MS;
+}
+
+static void must(CUresult result, const char *what)
+{
+	if (result == CUDA_SUCCESS)
+		return;
+	printf("%s: error %d\n", what, (int)result);
+	exit(1);
+}
+
+static struct buffer *some_buffer(void)
+{
+	return &buffers[rnd(BUFFERS)];
+}
+
+static void allocate(struct buffer *b)
+{
+	uint32_t n = 4 + (uint32_t)rnd(PAGES_MAX - 3);
+	CUresult result = cuMemAlloc(&b->base, n * PAGE);
+
+	memset(b, 0, result == CUDA_SUCCESS ? 0 : sizeof(*b));
+	if (result == CUDA_ERROR_OUT_OF_MEMORY)
+		return;
+	must(result, "cuMemAlloc");
+	b->n_pages = n;
+	memset(b->value, 0, sizeof(b->value));
+	/* what a native allocation holds is undefined */
+	must(cuMemsetD32(b->base, 0, n * PAGE / 4), "first cuMemsetD32");
+}
+
+static void release(struct buffer *b)
+{
+	must(cuMemFree(b->base), "cuMemFree");
+	memset(b, 0, sizeof(*b));
+}
+
+static void fill(struct buffer *b, uint32_t value)
+{
+	uint32_t first = (uint32_t)rnd(b->n_pages), n = 1 + (uint32_t)rnd(b->n_pages - first);
+
+	must(cuMemsetD32(b->base + first * PAGE, value, n * PAGE / 4), "cuMemsetD32");
+	for (uint32_t i = first; i < first + n; i++)
+		b->value[i] = value;
+}
+
+static void verify(struct buffer *b, uint32_t page)
+{
+	must(cuMemcpyDtoH(host, b->base + page * PAGE, PAGE), "cuMemcpyDtoH");
+	for (size_t i = 0; i < PAGE / 4; i++) {
+		if (host[i] == b->value[page])
+			continue;
+		printf("page %u word %zu: 0x%x instead of 0x%x\n", page, i, host[i],
+			b->value[page]);
+		exit(1);
+	}
+}
+
+static void verify_all(void)
+{
+	for (int i = 0; i < BUFFERS; i++)
+		for (uint32_t page = 0; page < buffers[i].n_pages; page++)
+			verify(&buffers[i], page);
+}
+
+static void take_native(void)
+{
+	if (native) {
+		must(cuMemFree(native), "cuMemFree of native memory");
+		native = 0;
+	} else if (cuMemAlloc(&native, MIB) != CUDA_SUCCESS) {
+		native = 0;
+	}
+}
+
+/* A child that only ends, with or without the exit handlers. */
+static void fork_once(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		usleep((useconds_t)rnd(3000));
+		_exit(0);
+	}
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+}
+
+static void operation(void)
+{
+	struct buffer *b = some_buffer();
+	uint64_t what = rnd(100);
+
+	if (!b->n_pages)
+		allocate(b);
+	else if (what < 35)
+		fill(b, (uint32_t)rnd(UINT32_MAX));
+	else if (what < 50)
+		fill(b, 0); /* shrinks */
+	else if (what < 85)
+		verify(b, (uint32_t)rnd(b->n_pages));
+	else if (what < 88)
+		release(b);
+	else if (what < 90)
+		take_native();
+	else if (what < 91)
+		fork_once();
+	else if (what < 93)
+		usleep((useconds_t)rnd(300000)); /* idle */
+	else
+		must(cuCtxSynchronize(), "cuCtxSynchronize");
+}
+
+int main(int argc, char **argv)
+{
+	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+	uint64_t longest = 0, n = 0;
+	CUdevice device;
+	CUcontext ctx;
+	pthread_t thread;
+
+	seed = ((argc > 1 ? strtoull(argv[1], NULL, 10) : 0) + 1) * 0x9e3779b97f4a7c15ull | 1;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	host = malloc(PAGE);
+	if (!host || pthread_create(&thread, NULL, tick, NULL) != 0)
+		return 1;
+	must(cuInit(0), "cuInit");
+	must(cuDeviceGet(&device, 0), "cuDeviceGet");
+	must(cuDevicePrimaryCtxRetain(&ctx, device), "cuDevicePrimaryCtxRetain");
+	must(cuCtxSetCurrent(ctx), "cuCtxSetCurrent");
+	while (poll(&input, 1, 0) == 0) {
+		uint64_t start = now_ms(), took;
+
+		operation();
+		took = now_ms() - start;
+		if (took > longest)
+			longest = took;
+		n++;
+	}
+	verify_all();
+	for (int i = 0; i < BUFFERS; i++)
+		if (buffers[i].n_pages)
+			release(&buffers[i]);
+	if (native)
+		must(cuMemFree(native), "cuMemFree of native memory");
+	must(cuDevicePrimaryCtxRelease(device), "cuDevicePrimaryCtxRelease");
+	printf("ok %llu %llu\n", (unsigned long long)n, (unsigned long long)longest);
+	return 0;
+}
