@@ -185,9 +185,11 @@ void kv_panel_graph(struct kv_canvas *canvas, int y, int x, int width, int heigh
 		lower = lower > both ? both : lower;
 		if (!both && (value[0] || value[1]))
 			both = 1;
-		kv_canvas_column(canvas, y + height - 1, at, roles[1], both);
-		/* whole cells only: a cell has one colour */
-		kv_canvas_column(canvas, y + height - 1, at, roles[0], lower / 8 * 8);
+		/* a cell has one colour: where both meet, that of the nearer end */
+		if (value[1])
+			kv_canvas_column(canvas, y + height - 1, at, roles[1], both);
+		kv_canvas_column(canvas, y + height - 1, at, roles[0],
+			value[1] ? (lower + 4) / 8 * 8 : both);
 	}
 }
 

@@ -206,7 +206,8 @@ static void draw_style(FILE *out)
 	fputs("<style>text{font:12px sans-serif;fill:#222}.title{font-weight:bold;font-size:14px}"
 	      ".grid{stroke:#888;stroke-opacity:.35}.line{fill:none;stroke-width:1.8}"
 	      ".native{fill:#0072b2}.backed{fill:#009e73}.spilled{fill:#d55e00}"
-	      ".reserved{stroke:#cc79a7;stroke-dasharray:5 3}rect.reserved{fill:#cc79a7}"
+	      ".reserved{stroke:#cc79a7;stroke-dasharray:5 "
+	      "3}rect.reserved{fill:#cc79a7;stroke:none}"
 	      ".paper{fill:#fff}",
 		out);
 	for (int i = 0; i < MAX_LINES; i++)

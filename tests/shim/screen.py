@@ -66,7 +66,7 @@ class Screen:
         return "\n".join(line.rstrip() for line in self.tmux("capture-pane", "-p", "-t", "t").split("\n"))
 
     def ansi(self):
-        return self.tmux("capture-pane", "-p", "-e", "-t", "t")
+        return self.tmux("capture-pane", "-p", "-e", "-N", "-t", "t")
 
     def until(self, wanted):
         """Waits for a text, or for what a function finds true; returns the screen."""

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+import xml.etree.ElementTree
 
 from shimtest import KVSHIM_STAT, SOURCE, run, run_all
 from screen import CLOCK, COLOUR, Painter, Screen, have_tmux, seconds_passed
@@ -81,6 +82,19 @@ def test_ascii_looks_as_it_should_and_has_no_other_character(directory):
         assert file.read().isascii()
 
 
+def test_the_pictures_have_the_heads_of_the_screens(_):
+    def heads(text):
+        return [line for line in text.split("\n") if line.startswith("──") or "PID" in line or "q quit" in line]
+
+    for size in ("80x24", "120x40", "200x60"):
+        with open(os.path.join(SOURCE, "tests", "golden", f"live-{size}.txt"), encoding="utf-8") as file:
+            wanted = heads(file.read())
+        for scheme in ("dark", "mono"):
+            picture = os.path.join(SOURCE, "docs", "pictures", f"live-{size}-{scheme}.svg")
+            text = next(xml.etree.ElementTree.parse(picture).iter("{http://www.w3.org/2000/svg}desc")).text
+            assert [line[:12] for line in heads(text)] == [line[:12] for line in wanted], f"scripts/pictures: {picture}"
+
+
 def test_the_locale_and_NO_COLOR_are_respected(directory):
     with Painter(PAINT, directory, "1"), \
             live("80x24", directory, env={"LC_ALL": "C", "NO_COLOR": "1"}) as screen:
@@ -142,7 +156,7 @@ def test_keys_select_processes_reservations_and_panels(directory):
         screen.key("Down")
         screen.until("static, by kernel: _ZN4vllm25paged_attention_v1_kernel")
         screen.key("Tab", "Tab")
-        screen.until("5123 asked, nobody gave 128M")
+        screen.until("5123 asked for 128M, nobody could give; all others")
         screen.key("Tab", "End")
         screen.until("no reservation")
         screen.key("Tab")
