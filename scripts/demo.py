@@ -112,7 +112,6 @@ class Engine:
         self.out = out
         self.env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
         self.env["KVSHIM_DIR"] = str(directory)
-        self.env.setdefault("KVSHIM_RULES", "builtin")  # as `kvshim run` sets it for llama.cpp by name
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=self.env, cwd=ROOT)
         self.pid = None
