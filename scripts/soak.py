@@ -58,6 +58,17 @@ def engines(build):
         yield Job("engine " + " ".join(more), common + more, again="--async" in more)
 
 
+def churn(build, seed):
+    """Random work on the engine's slots: 10,000 decodes with graphs and 10,000 without, in each round."""
+    program = SOURCE / "tests/engines/churn"
+    names = subprocess.run([program, "--list"], check=True, capture_output=True, text=True).stdout.splitlines()
+    for name in names:
+        for more in ([], ["--no-graphs"]):
+            yield Job(" ".join([f"churn {name},", *more, f"seed {seed}"]),
+                      [program, "--build", build, "--only", name, "--decodes", 10000 // len(names), "--seed", seed, *more])
+    yield Job(f"churn --faults, seed {seed}", [program, "--build", build, "--faults", "--seed", seed])
+
+
 def timed(build):
     """Tests of the build whose threads and streams run as they like: each run is another one."""
     listed = subprocess.run(["meson", "introspect", "--tests", build], check=True, capture_output=True, text=True)
@@ -93,7 +104,7 @@ def jobs(build, first_seed):
     """All jobs, round after round, without end."""
     seed = first_seed
     while True:
-        for job in [*seeded(build, seed), *paged(build, seed), *engines(build), *coordinator(build, seed), *timed(build)]:
+        for job in [*seeded(build, seed), *paged(build, seed), *engines(build), *churn(build, seed), *coordinator(build, seed), *timed(build)]:
             if seed == first_seed or job.again:
                 yield job
         seed += 1
@@ -171,7 +182,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="the jobs of the first round, as one would type them")
     args = parser.parse_args()
     build = args.build.resolve()
-    first = [*seeded(build, args.seed), *engines(build), *timed(build)]
+    first = [*seeded(build, args.seed), *engines(build), *churn(build, args.seed), *timed(build)]
     if args.list:
         print("\n".join(job.words() for job in first))
         return 0

@@ -45,7 +45,7 @@ static int cache_type(const char *name)
 	static const struct {
 		const char *name;
 		int type;
-	} types[] = {{"f32", 0}, {"f16", 1}, {"q4_0", 2}, {"q8_0", 8}, {"bf16", 30}};
+	} types[] = {{"f32", 0}, {"f16", 1}, {"q4_0", 2}, {"q8_0", 8}, {"bf16", FRONT_BF16}};
 
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
 		if (!strcmp(name, types[i].name))

@@ -17,6 +17,7 @@ enum {
 	FRONT_BATCH = 512, /* tokens: one call of llama_decode takes no more */
 	FRONT_SEQS = 64,
 	FRONT_CONTEXTS = 4,
+	FRONT_BF16 = 30, /* as libllama numbers types */
 };
 
 struct front_options {
