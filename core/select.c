@@ -43,7 +43,7 @@ static bool next_entry(const char **list, const char **ret_entry, size_t *ret_le
 }
 
 /* '*' any characters, '?' one. Linear in practice: only the last star is ever taken back. */
-static bool glob_matches(const char *glob, size_t length, const char *text)
+bool kv_select_glob(const char *glob, uint64_t length, const char *text)
 {
 	const char *end = glob + length, *star = NULL, *after_star = NULL;
 
@@ -73,11 +73,16 @@ static bool any_name_matches(const char *list, const char *const *names, uint32_
 
 	while (next_entry(&list, &glob, &length)) {
 		for (uint32_t i = 0; names && i < n_names; i++) {
-			if (names[i] && glob_matches(glob, length, names[i]))
+			if (names[i] && kv_select_glob(glob, length, names[i]))
 				return true;
 		}
 	}
 	return false;
+}
+
+bool kv_select_matches(const char *list, const char *name)
+{
+	return any_name_matches(list, &name, 1);
 }
 
 static bool is_set(const char *list)

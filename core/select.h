@@ -62,6 +62,11 @@ void kv_select(const struct kv_select_rules *rules, const struct kv_select_reque
  * the stack. Without frames the score lacks what the makers' symbols would add. */
 bool kv_select_needs_frames(const struct kv_select_rules *rules);
 
+/* '*' any characters, '?' one: of a glob of so many characters, or of any in a comma-separated
+ * list. */
+bool kv_select_glob(const char *glob, uint64_t length, const char *text);
+bool kv_select_matches(const char *list, const char *name);
+
 /* "SIZE" or "LOW-HIGH" into bounds; 0 or -EINVAL. For the option parser. */
 int kv_select_parse_range(const char *text, uint64_t length, uint64_t *ret_low, uint64_t *ret_high);
 

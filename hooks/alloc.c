@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "hooks/agent.h"
+#include "core/tag_rules.h"
 #include "hooks/call.h"
 #include "hooks/device.h"
 #include "hooks/frames.h"
@@ -30,25 +31,50 @@ static bool is_program(void)
 
 /* ---- selection ---- */
 
-static void choose(struct kv_device *device, uint64_t size, struct kv_select_answer *ret_answer)
+/* The operator's tag for what the program has not tagged. */
+static void tag_by_rules(const struct kv_select_request *request, struct kv_tag_entry *tag)
+{
+	static _Atomic uint64_t n_large; /* atomic: relaxed; allocations from the floor on */
+	struct kv_tag_rule rule;
+	uint64_t order = 0;
+
+	if (request->size >= kv_hooks.config.select.min_size)
+		order = atomic_fetch_add_explicit(&n_large, 1, memory_order_relaxed) + 1;
+	if (tag->name[0] || !kv_tag_rules_match(kv_hooks.config.tag_rules, request, order, &rule))
+		return;
+	tag->tag = (uint8_t)rule.tag;
+	tag->priority = rule.priority;
+	memcpy(tag->name, rule.name, sizeof(tag->name));
+}
+
+/* tag: what the thread says; what the rules say if that is nothing. */
+static void choose(struct kv_device *device, uint64_t size, struct kv_tag_entry *tag,
+	struct kv_select_answer *ret_answer)
 {
 	const struct kv_select_rules *rules = &kv_hooks.config.select;
+	const char *tag_rules = kv_hooks.config.tag_rules;
 	struct kv_select_request request = {
 		.size = size,
-		.tag = kv_tag_current()->tag,
+		.tag = tag->tag,
 		.device_total = device->total,
 	};
 	struct kv_frames frames;
 
 	kv_history_alloc(size, &request);
 	/* Not for every small allocation: unwinding takes microseconds. */
-	if (kv_select_needs_frames(rules) &&
-		(size >= rules->min_size || rules->include_sizes || request.tag != KV_TAG_NONE ||
-			(rules->whole_from && size >= rules->whole_from))) {
+	if ((kv_select_needs_frames(rules) &&
+		    (size >= rules->min_size || rules->include_sizes ||
+			    request.tag != KV_TAG_NONE ||
+			    (rules->whole_from && size >= rules->whole_from))) ||
+		kv_tag_rules_need_frames(tag_rules)) {
 		kv_frames_collect(&frames);
 		request.libraries = frames.libraries;
 		request.symbols = frames.symbols;
 		request.n_frames = frames.n;
+	}
+	if (tag_rules && *tag_rules) {
+		tag_by_rules(&request, tag);
+		request.tag = tag->tag;
 	}
 	kv_select(rules, &request, ret_answer);
 }
@@ -59,11 +85,10 @@ static void choose(struct kv_device *device, uint64_t size, struct kv_select_ans
  * 0: *ret_addr is a reservation. -ENOMEM: there is no memory that could be promised, so the native
  * call must not succeed either. Other errors: nothing has happened, allocate natively.
  */
-static int reserve(struct kv_device *device, uint64_t size, const struct kv_select_answer *answer,
-	CUdeviceptr *ret_addr)
+static int reserve(struct kv_device *device, uint64_t size, const struct kv_tag_entry *tag,
+	const struct kv_select_answer *answer, CUdeviceptr *ret_addr)
 {
 	struct kv_origin origin = {.size = size, .device = device};
-	const struct kv_tag_entry *tag = kv_tag_current();
 	struct kv_reservation *r;
 	int err;
 
@@ -98,6 +123,7 @@ static int reserve(struct kv_device *device, uint64_t size, const struct kv_sele
  */
 static bool substitute(size_t size, CUdeviceptr *ret_addr, CUresult *ret_result)
 {
+	struct kv_tag_entry tag = *kv_tag_current();
 	struct kv_select_answer answer = {0};
 	struct kv_device *device;
 	int err;
@@ -105,7 +131,7 @@ static bool substitute(size_t size, CUdeviceptr *ret_addr, CUresult *ret_result)
 	device = kv_device_current();
 	if (!device)
 		return false;
-	choose(device, size, &answer);
+	choose(device, size, &tag, &answer);
 	if (!answer.reserve) {
 		if (size >= kv_hooks.config.select.min_size)
 			kv_space_count_passed(device->space);
@@ -115,7 +141,7 @@ static bool substitute(size_t size, CUdeviceptr *ret_addr, CUresult *ret_result)
 	if (atomic_load_explicit(&kv_hooks.captures_open, memory_order_relaxed))
 		return false;
 	kv_thread.depth++;
-	err = reserve(device, size, &answer, ret_addr);
+	err = reserve(device, size, &tag, &answer, ret_addr);
 	kv_thread.depth--;
 	if (err == 0) {
 		kv_hooks_log(3, "alloc", "%zu bytes reserved at 0x%llx (score %d: %s)", size,

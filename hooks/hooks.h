@@ -21,8 +21,9 @@ struct kv_ruleset;
 struct kv_hooks_config {
 	struct kv_core_config core;
 	struct kv_select_rules
-		select;      /* which allocations become reservations; see core/select.h */
-	uint64_t scan_bytes; /* uploads up to this size are searched for pointers */
+		select;        /* which allocations become reservations; see core/select.h */
+	const char *tag_rules; /* core/tag_rules.h; NULL: none */
+	uint64_t scan_bytes;   /* uploads up to this size are searched for pointers */
 	const struct kv_ruleset *rules; /* of recognised kernels; NULL: every kernel is unknown */
 	const char *transient_kernels;  /* comma-separated globs over kernel names that keep no
 					   pointer */

@@ -46,7 +46,7 @@ def main():
         return 1
     old, new = LOADER_VERSIONS[machine]
     symbols = ''.join(f'\t\t{name};\n' for name in sorted(names))
-    write(out, f'KVSHIM_1 {{\n\tglobal:\n{symbols}\t\tkvshim_*;\n\tlocal:\n\t\t*;\n}};\n'
+    write(out, f'KVSHIM_1 {{\n\tglobal:\n{symbols}\t\tInitializeInjectionNvtx2;\n\t\tkvshim_*;\n\tlocal:\n\t\t*;\n}};\n'
           f'{old} {{\n\tglobal:\n\t\tdlsym;\n\t\tdlvsym;\n}};\n'
           f'{new} {{\n\tglobal:\n\t\tdlsym;\n\t\tdlvsym;\n}} {old};\n')
     return 0

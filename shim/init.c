@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "core/tag_rules.h"
 #include "hooks/hooks.h"
 #include "shim/config.h"
 #include "shim/rules.h"
@@ -129,6 +130,11 @@ int kv_embed_setup(struct kv_hooks_config *ret_config)
 	set_segment();
 	fill_core(&ret_config->core);
 	fill_select(&ret_config->select);
+	ret_config->tag_rules = kv_config_text(&config, KV_OPT_TAGS);
+	if (kv_tag_rules_check(ret_config->tag_rules) < 0)
+		complain(NULL, "KVSHIM_TAGS has a rule that is not understood and does not count: "
+			       "give NAME/MODE[/PRIORITY] [caller=] [symbol=] [size=] [order=], "
+			       "comma-separated");
 	ret_config->scan_bytes = (uint64_t)kv_config_number(&config, KV_OPT_SCAN_BYTES);
 	ret_config->transient_kernels = kv_config_text(&config, KV_OPT_TRANSIENT_KERNELS);
 	ret_config->rules = kv_rules_load(kv_config_text(&config, KV_OPT_RULES));
