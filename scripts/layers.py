@@ -39,7 +39,7 @@ NEVER = [
     ("hooks", ENVIRONMENT + OUTPUT + ENDS),
 ]
 # In what is loaded into other people's processes.
-GUEST = ["shim/api.c", "shim/api_hints.c", "shim/api_quota.c", "shim/nvtx.c", "shim/api_pool.c", "shim/init.c", "shim/rules.c", "shim/segment.c", "shim/config.c", "shim/option.c", "shim/log.c"]
+GUEST = ["shim/api.c", "shim/api_hints.c", "shim/api_quota.c", "shim/nvtx.c", "shim/api_pool.c", "shim/api_cache.c", "shim/init.c", "shim/rules.c", "shim/segment.c", "shim/config.c", "shim/option.c", "shim/log.c"]
 GUEST_NEVER = ENDS + ["setenv", "putenv", "unsetenv", "signal", "sigaction", "umask", "chdir",
                       "pthread_create"]
 

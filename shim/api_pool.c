@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * api_pool.c - kvshim_pool.h: pools over a reservation that is managed by hints, and their models.
- *
- * One thread at a time works on a pool: the turn is taken before the gate is entered, and no mutex
- * is held across a call into core.
+ * api_pool.c - kvshim_pool.h: pools over a reservation that is managed by hints; see api_pool.h.
  */
-#include "shim/api.h"
+#include "shim/api_pool.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -25,33 +22,6 @@
 #define POOLS_MAX 65535u        /* that a process makes */
 #define SLICE_NS 5000000ull     /* between two tries of a request that waits */
 
-/* One per pool. */
-struct pool_model {
-	bool in_use;
-	uint64_t token_bytes, max_tokens;
-	uint64_t requests, degraded, failed, tokens;
-	char name[64];
-};
-
-struct kv_api_pool {
-	struct kv_api_pool *next; /* guarded by pools.mutex */
-	bool busy;                /* guarded by pools.mutex; somebody has the turn */
-
-	/* immutable once it is in the list */
-	uint64_t id, base;
-	struct kv_reservation *r;
-	struct kv_space *space;
-	uint64_t manage; /* of want.h */
-	struct kv_pool *pieces;
-	bool predicts;
-
-	/* of whose turn it is */
-	struct pool_model models[KV_POOL_MODELS];
-	struct kv_predict history;
-	uint64_t ahead_offset, ahead_length;
-	uint64_t requests, waits, degraded, failed, hits, misses;
-};
-
 static struct {
 	pthread_mutex_t mutex; /* a leaf */
 	pthread_cond_t turns;
@@ -61,7 +31,7 @@ static struct {
 
 /* ---- turns ---- */
 
-static struct kv_api_pool *claim(uint64_t id, const char *call, int *ret_error)
+struct kv_api_pool *kv_api_pool_claim(uint64_t id, const char *call, int *ret_error)
 {
 	struct kv_api_pool *pool = NULL;
 
@@ -87,7 +57,7 @@ static struct kv_api_pool *claim(uint64_t id, const char *call, int *ret_error)
 	return pool;
 }
 
-static void yield(struct kv_api_pool *pool)
+void kv_api_pool_yield(struct kv_api_pool *pool)
 {
 	pthread_mutex_lock(&pools.mutex);
 	pool->busy = false;
@@ -97,7 +67,8 @@ static void yield(struct kv_api_pool *pool)
 
 /* Gives the turn away for a while, until something may have become free. The pool may be gone then:
  * NULL. */
-static struct kv_api_pool *step_back(struct kv_api_pool *pool, const char *call, int *ret_error)
+struct kv_api_pool *kv_api_pool_step_back(
+	struct kv_api_pool *pool, const char *call, int *ret_error)
 {
 	uint64_t id = pool->id;
 	struct timespec until;
@@ -114,10 +85,10 @@ static struct kv_api_pool *step_back(struct kv_api_pool *pool, const char *call,
 	/* What other processes free does not signal: hence the slices. */
 	pthread_cond_timedwait(&pools.turns, &pools.mutex, &until);
 	pthread_mutex_unlock(&pools.mutex);
-	return claim(id, call, ret_error);
+	return kv_api_pool_claim(id, call, ret_error);
 }
 
-static uint64_t now_ns(void)
+uint64_t kv_api_now_ns(void)
 {
 	struct timespec t;
 
@@ -127,7 +98,7 @@ static uint64_t now_ns(void)
 
 /* ---- pages ---- */
 
-static int want(struct kv_api_pool *pool, uint64_t offset, uint64_t length)
+int kv_api_pool_want(struct kv_api_pool *pool, uint64_t offset, uint64_t length)
 {
 	struct kv_span span = {offset, length};
 	int error;
@@ -139,7 +110,7 @@ static int want(struct kv_api_pool *pool, uint64_t offset, uint64_t length)
 	return error;
 }
 
-static void unwant(struct kv_api_pool *pool, uint64_t offset, uint64_t length)
+void kv_api_pool_unwant(struct kv_api_pool *pool, uint64_t offset, uint64_t length)
 {
 	struct kv_span span = {offset, length};
 
@@ -149,18 +120,10 @@ static void unwant(struct kv_api_pool *pool, uint64_t offset, uint64_t length)
 	kv_call_leave();
 }
 
-static uint64_t backed(struct kv_api_pool *pool)
-{
-	struct kv_reservation_stats stats;
-
-	kv_reservation_stats(pool->r, &stats);
-	return stats.backed;
-}
-
 /* [turn] Looks ahead: what requests will want soon is backed now, where they will be put. */
 static void look_ahead(struct kv_api_pool *pool)
 {
-	uint64_t bytes = kv_predict_bytes(&pool->history, now_ns(), HORIZON_NS), offset = 0;
+	uint64_t bytes = kv_predict_bytes(&pool->history, kv_api_now_ns(), HORIZON_NS), offset = 0;
 	struct kv_pool_counts counts;
 
 	kv_pool_counts(pool->pieces, &counts);
@@ -171,9 +134,9 @@ static void look_ahead(struct kv_api_pool *pool)
 	if (offset == pool->ahead_offset && bytes == pool->ahead_length)
 		return;
 	/* The new span first, so that what both cover stays. Without memory there is none. */
-	if (bytes && want(pool, offset, bytes) < 0)
+	if (bytes && kv_api_pool_want(pool, offset, bytes) < 0)
 		bytes = 0;
-	unwant(pool, pool->ahead_offset, pool->ahead_length);
+	kv_api_pool_unwant(pool, pool->ahead_offset, pool->ahead_length);
 	pool->ahead_offset = offset;
 	pool->ahead_length = bytes;
 }
@@ -200,10 +163,10 @@ static uint64_t look_at_pools(void *ctx, uint64_t unused)
 		if (!id)
 			return any ? LOOK_NS : KV_AGENT_NEVER;
 		after = id;
-		pool = claim(id, __func__, &error);
+		pool = kv_api_pool_claim(id, __func__, &error);
 		if (pool) {
 			look_ahead(pool);
-			yield(pool);
+			kv_api_pool_yield(pool);
 			any = true;
 		}
 	}
@@ -284,12 +247,12 @@ int kvshim_pool_destroy(uint64_t id)
 	struct kv_pool_counts counts;
 	int error;
 
-	pool = claim(id, __func__, &error);
+	pool = kv_api_pool_claim(id, __func__, &error);
 	if (!pool)
 		return error;
 	kv_pool_counts(pool->pieces, &counts);
 	if (counts.n_pieces) {
-		yield(pool);
+		kv_api_pool_yield(pool);
 		return kv_api_refuse(KVSHIM_ERR_IN_USE, __func__, "pool %llu has %llu caches",
 			(unsigned long long)id, (unsigned long long)counts.n_pieces);
 	}
@@ -311,344 +274,12 @@ int kvshim_pool_rebalance(uint64_t id)
 	struct kv_api_pool *pool;
 	int error;
 
-	pool = claim(id, __func__, &error);
+	pool = kv_api_pool_claim(id, __func__, &error);
 	if (!pool)
 		return error;
 	kv_pool_rebalance(pool->pieces);
-	yield(pool);
+	kv_api_pool_yield(pool);
 	return 0;
-}
-
-/* ---- caches ---- */
-
-/* An id carries its pool: 16 bits, above what identifies a model or a piece. */
-#define POOL_SHIFT 48
-#define POOL_OF(id) ((id) >> POOL_SHIFT)
-#define REST_OF(id) ((id) & ((1ull << POOL_SHIFT) - 1))
-
-/* What one request goes by. */
-struct request {
-	struct kv_api_pool *pool;
-	uint32_t model;
-	uint64_t token_bytes, tokens;
-	uint64_t grow; /* the piece to grow; 0: a new one */
-	uint64_t had;  /* bytes that it had */
-	struct kv_pool_piece piece;
-};
-
-/* [turn] Takes or grows, and backs. Undone on an error. */
-static int try(struct request *q, uint64_t bytes)
-{
-	struct kv_api_pool *pool = q->pool;
-	uint64_t before = backed(pool);
-	int error;
-
-	if (q->grow) {
-		error = kv_pool_grow(pool->pieces, q->grow, bytes);
-		if (error == 0)
-			error = kv_pool_find(pool->pieces, q->grow, &q->piece);
-	} else {
-		error = kv_pool_take(pool->pieces, q->model, bytes, &q->piece);
-	}
-	if (error < 0)
-		return error;
-	error = want(pool, q->piece.offset + q->had, bytes - q->had);
-	if (error < 0) {
-		if (q->grow)
-			kv_pool_shrink(pool->pieces, q->grow, q->had);
-		else
-			kv_pool_give(pool->pieces, q->piece.id, NULL);
-		return error;
-	}
-	if (backed(pool) > before)
-		pool->misses++;
-	else
-		pool->hits++;
-	return 0;
-}
-
-static bool is_short(int error)
-{
-	return error == -ENOMEM || error == -ENOSPC || error == -EDQUOT;
-}
-
-/* [turn] The most tokens for which there is a place and memory; at least one more than it had. */
-static int degrade(struct request *q)
-{
-	uint64_t most = q->grow ? kv_pool_room(q->pool->pieces, q->grow)
-				: kv_pool_longest(q->pool->pieces, q->model);
-	uint64_t low = q->had / q->token_bytes, high = most / q->token_bytes;
-	int error = -ENOSPC;
-
-	if (high > q->tokens)
-		high = q->tokens;
-	/* high may do, low is had anyway. */
-	while (high > low) {
-		uint64_t middle;
-
-		error = try(q, high * q->token_bytes);
-		if (!is_short(error)) {
-			if (error == 0)
-				q->tokens = high;
-			return error;
-		}
-		/* Memory is short: half of what is asked in addition, until it fits. */
-		middle = low + (high - low) / 2;
-		high = middle == high ? low : middle;
-	}
-	return error;
-}
-
-/* [turn, given away while waiting; NULL in q->pool if the pool is gone] */
-static int fulfil(struct request *q, int when_short, uint64_t deadline, const char *call)
-{
-	uint64_t bytes = q->tokens * q->token_bytes;
-	bool waited = false;
-	int error, gone;
-
-	for (;;) {
-		error = try(q, bytes);
-		if (!is_short(error))
-			return error;
-		if (when_short == KVSHIM_SHORT_DEGRADE)
-			return degrade(q);
-		if (when_short == KVSHIM_SHORT_FAIL)
-			return error;
-		if (now_ns() >= deadline)
-			return -ETIMEDOUT;
-		q->pool->waits += !waited;
-		waited = true;
-		q->pool = step_back(q->pool, call, &gone);
-		if (!q->pool)
-			return -ENOENT;
-		if (q->grow && kv_pool_find(q->pool->pieces, q->grow, &q->piece) < 0)
-			return -ENOENT; /* freed while we waited */
-	}
-}
-
-/* [turn] Books the outcome, answers and yields. */
-static int finish(struct request *q, uint64_t asked, int error, struct kvshim_cache *ret_cache,
-	const char *call)
-{
-	struct pool_model *model;
-	struct kvshim_cache cache;
-
-	if (!q->pool)
-		return KVSHIM_ERR_GONE;
-	model = &q->pool->models[q->model];
-	q->pool->requests++;
-	model->requests++;
-	if (error < 0) {
-		q->pool->failed++;
-		model->failed++;
-		yield(q->pool);
-		return error == -EDQUOT ? KVSHIM_ERR_LIMIT : kv_api_error(error);
-	}
-	if (!q->grow)
-		kv_predict_add(&q->pool->history, now_ns(), asked * q->token_bytes);
-	q->pool->degraded += q->tokens < asked;
-	model->degraded += q->tokens < asked;
-	model->tokens += q->tokens - q->had / q->token_bytes;
-	cache = (struct kvshim_cache){
-		.id = q->pool->id << POOL_SHIFT | q->piece.id,
-		.address = q->pool->base + q->piece.offset,
-		.tokens = q->tokens,
-		.room = kv_pool_room(q->pool->pieces, q->piece.id) / q->token_bytes,
-		.is_short = q->tokens < asked,
-	};
-	kv_agent_poke(q->pool->predicts ? kv_space_agent(q->pool->space) : NULL);
-	yield(q->pool);
-	return KV_API_GIVE(ret_cache, cache, call);
-}
-
-/* The pool of a model or cache, with its turn taken. */
-static int begin(struct request *q, uint64_t id, const char *call)
-{
-	int error;
-
-	q->pool = claim(POOL_OF(id), call, &error);
-	return q->pool ? 0 : error;
-}
-
-static int unknown(struct kv_api_pool *pool, const char *call, uint64_t id)
-{
-	yield(pool);
-	return kv_api_refuse(KVSHIM_ERR_UNKNOWN, call, "there is no model or cache %llu",
-		(unsigned long long)id);
-}
-
-/* The model's row for an id, NULL: none. */
-static struct pool_model *model_of(struct kv_api_pool *pool, uint64_t id)
-{
-	uint64_t i = REST_OF(id) - 1;
-
-	return i < KV_POOL_MODELS && pool->models[i].in_use ? &pool->models[i] : NULL;
-}
-
-static int check_arguments(int64_t tokens, int when_short, const void *answer, const char *call)
-{
-	if (tokens <= 0 || when_short < KVSHIM_SHORT_FAIL || when_short > KVSHIM_SHORT_DEGRADE ||
-		!answer)
-		return kv_api_refuse(KVSHIM_ERR_INVALID, call,
-			"%lld tokens, when short %d: not a request", (long long)tokens, when_short);
-	return 0;
-}
-
-int kvshim_cache_alloc(uint64_t model, int64_t tokens, int when_short, uint32_t timeout_ms,
-	struct kvshim_cache *ret_cache)
-{
-	uint64_t deadline = now_ns() + timeout_ms * 1000000ull;
-	struct request q = {.tokens = (uint64_t)tokens};
-	struct pool_model *m;
-	int error = check_arguments(tokens, when_short, ret_cache, __func__);
-
-	if (error == 0)
-		error = begin(&q, model, __func__);
-	if (error < 0)
-		return error;
-	m = model_of(q.pool, model);
-	if (!m)
-		return unknown(q.pool, __func__, model);
-	if (q.tokens > m->max_tokens) {
-		yield(q.pool);
-		return kv_api_refuse(KVSHIM_ERR_TOO_LONG, __func__, "%lld tokens of model '%s'",
-			(long long)tokens, m->name);
-	}
-	q.model = (uint32_t)(REST_OF(model) - 1);
-	q.token_bytes = m->token_bytes;
-	error = fulfil(&q, when_short, deadline, __func__);
-	return finish(&q, (uint64_t)tokens, error, ret_cache, __func__);
-}
-
-int kvshim_cache_extend(uint64_t cache, int64_t tokens, int when_short, uint32_t timeout_ms,
-	struct kvshim_cache *ret_cache)
-{
-	uint64_t deadline = now_ns() + timeout_ms * 1000000ull;
-	struct request q = {.tokens = (uint64_t)tokens};
-	struct pool_model *m;
-	int error = check_arguments(tokens, when_short, ret_cache, __func__);
-
-	if (error == 0)
-		error = begin(&q, cache, __func__);
-	if (error < 0)
-		return error;
-	if (kv_pool_find(q.pool->pieces, REST_OF(cache), &q.piece) < 0 ||
-		kv_pool_model_of(q.pool->pieces, REST_OF(cache), &q.model) < 0)
-		return unknown(q.pool, __func__, cache);
-	m = &q.pool->models[q.model];
-	q.token_bytes = m->token_bytes;
-	q.grow = q.piece.id;
-	q.had = q.piece.length;
-	if (q.tokens > m->max_tokens || q.tokens * q.token_bytes <= q.had) {
-		yield(q.pool);
-		return kv_api_refuse(
-			q.tokens > m->max_tokens ? KVSHIM_ERR_TOO_LONG : KVSHIM_ERR_INVALID,
-			__func__, "%lld tokens of model '%s'", (long long)tokens, m->name);
-	}
-	error = fulfil(&q, when_short, deadline, __func__);
-	return finish(&q, (uint64_t)tokens, error, ret_cache, __func__);
-}
-
-int kvshim_cache_free(uint64_t cache)
-{
-	struct kv_pool_piece piece;
-	struct request q = {0};
-	int error = begin(&q, cache, __func__);
-
-	if (error < 0)
-		return error;
-	if (kv_pool_give(q.pool->pieces, REST_OF(cache), &piece) < 0)
-		return unknown(q.pool, __func__, cache);
-	unwant(q.pool, piece.offset, piece.length);
-	kv_agent_poke(q.pool->predicts ? kv_space_agent(q.pool->space) : NULL);
-	yield(q.pool);
-	return 0;
-}
-
-/* ---- models ---- */
-
-int kvshim_model_register(uint64_t pool, const struct kvshim_model_desc *model, uint64_t *ret_model)
-{
-	struct kvshim_model_desc d;
-	struct request q = {0};
-	uint64_t bytes, longest;
-	uint32_t row;
-	int error;
-
-	error = KV_API_TAKE(d, model, __func__);
-	if (error < 0)
-		return error;
-	d.name[sizeof(d.name) - 1] = '\0';
-	bytes = kvshim_model_token_bytes(&d);
-	if (!ret_model || !bytes || !d.max_tokens || !d.name[0] ||
-		__builtin_mul_overflow(bytes, d.max_tokens, &longest))
-		return kv_api_refuse(KVSHIM_ERR_INVALID, __func__,
-			"model '%s': no bytes per token, no longest sequence, or no name", d.name);
-	q.pool = claim(pool, __func__, &error);
-	if (!q.pool)
-		return error;
-	error = kv_pool_model_add(
-		q.pool->pieces, d.min_bytes, d.max_bytes ? d.max_bytes : UINT64_MAX, &row);
-	if (error == 0) {
-		q.pool->models[row] = (struct pool_model){
-			.in_use = true, .token_bytes = bytes, .max_tokens = d.max_tokens};
-		memcpy(q.pool->models[row].name, d.name, sizeof(d.name));
-		*ret_model = q.pool->id << POOL_SHIFT | (row + 1);
-	}
-	yield(q.pool);
-	if (error < 0)
-		return kv_api_refuse(kv_api_error(error), __func__,
-			"model '%s': its minimum, or too many models", d.name);
-	return 0;
-}
-
-int kvshim_model_unregister(uint64_t model)
-{
-	struct request q = {0};
-	struct pool_model *m;
-	int error = begin(&q, model, __func__);
-
-	if (error < 0)
-		return error;
-	m = model_of(q.pool, model);
-	if (!m)
-		return unknown(q.pool, __func__, model);
-	error = kv_pool_model_remove(q.pool->pieces, (uint32_t)(REST_OF(model) - 1));
-	if (error == 0)
-		m->in_use = false;
-	yield(q.pool);
-	return error < 0 ? kv_api_refuse(KVSHIM_ERR_IN_USE, __func__, "the model has caches") : 0;
-}
-
-int kvshim_model_stats_get(uint64_t model, struct kvshim_model_stats *ret_stats)
-{
-	struct kvshim_model_stats stats;
-	struct kv_pool_model limits = {0};
-	struct request q = {0};
-	struct pool_model *m;
-	int error = begin(&q, model, __func__);
-
-	if (error < 0)
-		return error;
-	m = model_of(q.pool, model);
-	if (!m)
-		return unknown(q.pool, __func__, model);
-	kv_pool_model_get(q.pool->pieces, (uint32_t)(REST_OF(model) - 1), &limits);
-	stats = (struct kvshim_model_stats){
-		.token_bytes = m->token_bytes,
-		.min_bytes = limits.min,
-		.max_bytes = limits.max,
-		.used = limits.used,
-		.used_peak = limits.used_peak,
-		.n_caches = limits.n_pieces,
-		.requests = m->requests,
-		.degraded = m->degraded,
-		.failed = m->failed,
-		.tokens = m->tokens,
-	};
-	memcpy(stats.name, m->name, sizeof(stats.name));
-	yield(q.pool);
-	return KV_API_GIVE(ret_stats, stats, __func__);
 }
 
 int kvshim_pool_stats_get(uint64_t id, struct kvshim_pool_stats *ret_stats)
@@ -658,7 +289,7 @@ int kvshim_pool_stats_get(uint64_t id, struct kvshim_pool_stats *ret_stats)
 	struct kv_api_pool *pool;
 	int error;
 
-	pool = claim(id, __func__, &error);
+	pool = kv_api_pool_claim(id, __func__, &error);
 	if (!pool)
 		return error;
 	kv_pool_counts(pool->pieces, &counts);
@@ -678,6 +309,6 @@ int kvshim_pool_stats_get(uint64_t id, struct kvshim_pool_stats *ret_stats)
 		.hits = pool->hits,
 		.misses = pool->misses,
 	};
-	yield(pool);
+	kv_api_pool_yield(pool);
 	return KV_API_GIVE(ret_stats, stats, __func__);
 }
