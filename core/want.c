@@ -202,13 +202,16 @@ static void count_spans(struct kv_reservation *r, const struct kv_span *spans, u
 	}
 }
 
-/* [lock] Backs the wanted pages of [first, end) that are not ready, in runs. */
+/*
+ * [lock] Backs the wanted pages of [first, end) that are not ready, in runs. The lock is let go of
+ * while others are asked for memory: nobody may manage r any more afterwards.
+ */
 static int back_wanted(struct kv_reservation *r, uint64_t first, uint64_t end)
 {
 	uint64_t a, b;
 	int error = 0;
 
-	for (a = first; a < end && error == 0; a = b) {
+	for (a = first; a < end && error == 0 && r->wants; a = b) {
 		b = a + 1;
 		if (!r->wants[a] || kv_page_is_ready(&r->pages[a]))
 			continue;
@@ -256,7 +259,9 @@ int kv_want(struct kv_reservation *r, uint64_t id, const struct kv_span *spans, 
 	}
 	if (r->n_wanted_ready < r->n_wanted)
 		error = back_wanted(r, low, high);
-	if (error < 0) {
+	if (!is_ours(r, id)) {
+		error = -ENOENT;
+	} else if (error < 0) {
 		count_spans(r, spans, n, false);
 		bury_unwanted(r, spans, n);
 	}

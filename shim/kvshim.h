@@ -13,9 +13,9 @@
  * function. Sizes and lengths are bytes unless the name says otherwise.
  *
  * Functions that give memory (kvshim_touch(), kvshim_cache_alloc(), ...) return when the memory is
- * mapped: call them before the work that uses it is submitted. They may wait for the device, never
- * for work of other processes longer than their own time-out. None may be called from a host
- * function or callback of the driver.
+ * mapped: call them before the work that uses it is submitted. They may wait for the device, and
+ * for memory of other processes as long as the operator allows (KVSHIM_WAIT_MS). None may be called
+ * from a host function or callback of the driver.
  *
  * A structure begins with its size: set it to sizeof. A newer shim knows what an older program does
  * not have, and the other way round.
@@ -296,8 +296,10 @@ struct kvshim_quota {
 
 /*
  * What this process may have on a device. It moves with the neighbours: an engine whose blocks in
- * use come near the limit preempts now, rather than meet NO_MEMORY. Calls the driver. DEVICE: the
- * process has no reservation there.
+ * use come near the limit preempts now, rather than meet NO_MEMORY. What is counted is what the
+ * device has free: what neighbours would give when they are asked comes on top, a maximum that the
+ * operator has set is not looked at. Calls the driver. DEVICE: the process has no reservation
+ *there.
  *
  * ```c
  * struct kvshim_quota quota = {sizeof(quota), 0, 0, 0, 0};
