@@ -322,7 +322,13 @@ static int ledger_wait(void *ctx, uint64_t bytes, uint64_t start_ns)
 	return error ? -ENOMEM : 0;
 }
 
+static int ledger_could_get(void *ctx, uint64_t *ret_bytes)
+{
+	return kv_coord_ledger_could_get(ctx, ret_bytes);
+}
+
 static const struct kv_ledger_ops ledger_ops = {
+	.could_get = ledger_could_get,
 	.charge = ledger_charge,
 	.uncharge = ledger_uncharge,
 	.wait = ledger_wait,

@@ -102,8 +102,9 @@ void kv_core_each_space(
 uint64_t kv_space_unbacked(const struct kv_space *space);
 /*
  * What the space has behind its reservations, and what could be backed in addition at this moment:
- * no more than is reserved and not backed, than the device has free, and is spare. page: its page
- * size. Bytes. Errors of gpu_ops.
+ * what is reserved and not backed, at most what the ledger says that could be had (without one:
+ * what the device has free) and what is spare. page: its page size. Bytes. Errors of gpu_ops. No
+ * lock may be held.
  */
 int kv_space_room(
 	struct kv_space *space, uint64_t *ret_backed, uint64_t *ret_growth, uint64_t *ret_page);

@@ -41,6 +41,10 @@ struct kv_ledger_ops {
 	 */
 	int (*promise)(void *ctx, uint64_t reserve, uint64_t native);
 	void (*unpromise)(void *ctx, uint64_t bytes);
+	/* Bytes that this process could be charged with in addition, after others were asked and
+	 * within its own maximum. May be NULL. -EAGAIN: it cannot be told now. No lock may be held.
+	 */
+	int (*could_get)(void *ctx, uint64_t *ret_bytes);
 	/* All handles are gone without a release each: the device was reset. */
 	void (*forget)(void *ctx);
 };

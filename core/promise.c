@@ -182,13 +182,20 @@ void kv_budget_give(struct kv_space *space, uint64_t size)
 int kv_space_room(
 	struct kv_space *space, uint64_t *ret_backed, uint64_t *ret_growth, uint64_t *ret_page)
 {
-	uint64_t unbacked = kv_space_unbacked_exact(space), free_bytes, total;
+	const struct kv_ledger *ledger = &space->sink.ledger;
+	uint64_t unbacked = kv_space_unbacked_exact(space), room, free_bytes, total;
 	int error = kv_gpu_memory_info(space, &free_bytes, &total);
 
 	if (error < 0)
 		return error;
-	free_bytes = kv_add_sat(free_bytes, kv_spare_bytes(space));
-	*ret_growth = free_bytes < unbacked ? free_bytes : unbacked;
+	room = free_bytes;
+	if (ledger->ops && ledger->ops->could_get) {
+		ledger->ops->seen(ledger->ctx, free_bytes, total);
+		if (ledger->ops->could_get(ledger->ctx, &room) < 0)
+			room = free_bytes;
+	}
+	room = kv_add_sat(room, kv_spare_bytes(space));
+	*ret_growth = room < unbacked ? room : unbacked;
 	*ret_backed = kv_counted(&space->backed);
 	*ret_page = space->page_size;
 	return 0;

@@ -296,10 +296,9 @@ struct kvshim_quota {
 
 /*
  * What this process may have on a device. It moves with the neighbours: an engine whose blocks in
- * use come near the limit preempts now, rather than meet NO_MEMORY. What is counted is what the
- * device has free: what neighbours would give when they are asked comes on top, a maximum that the
- * operator has set is not looked at. Calls the driver. DEVICE: the process has no reservation
- *there.
+ * use come near the limit preempts now, rather than meet NO_MEMORY. Counted is what is free, what
+ * neighbours would give when they are asked, and the maximum that the operator has set. Calls the
+ * driver. DEVICE: the process has no reservation there.
  *
  * ```c
  * struct kvshim_quota quota = {sizeof(quota), 0, 0, 0, 0};
