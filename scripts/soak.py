@@ -100,11 +100,16 @@ def coordinator(build, seed):
               again=False)
 
 
+def one_round(build, seed):
+    return [*seeded(build, seed), *paged(build, seed), *engines(build), *churn(build, seed),
+            *coordinator(build, seed), *timed(build)]
+
+
 def jobs(build, first_seed):
     """All jobs, round after round, without end."""
     seed = first_seed
     while True:
-        for job in [*seeded(build, seed), *paged(build, seed), *engines(build), *churn(build, seed), *coordinator(build, seed), *timed(build)]:
+        for job in one_round(build, seed):
             if seed == first_seed or job.again:
                 yield job
         seed += 1
@@ -182,7 +187,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="the jobs of the first round, as one would type them")
     args = parser.parse_args()
     build = args.build.resolve()
-    first = [*seeded(build, args.seed), *engines(build), *churn(build, args.seed), *timed(build)]
+    first = one_round(build, args.seed)
     if args.list:
         print("\n".join(job.words() for job in first))
         return 0
