@@ -221,8 +221,8 @@ sim_twin_fn sim_twin_ggml(const char *kernel_name)
 		{"dequantize_block_q4_0", twin_dequantize_q4_0},
 		{"dequantize_block", twin_dequantize_rows}, {"cpy_q_f32", twin_copy_q_f32},
 		{"cpy_f32_q", twin_copy_f32_q}, {"cpy_f32_f16", twin_copy_scalar},
-		{"cpy_scalar", twin_copy_scalar}, {"mul_mat_f", twin_mul_mat_f},
-		{"mul_mat_vec_f", twin_mul_mat_vec_f}};
+		{"cpy_scalar", twin_copy_scalar}, {"cpy_scalar_contiguous", twin_copy_contiguous},
+		{"mul_mat_f", twin_mul_mat_f}, {"mul_mat_vec_f", twin_mul_mat_vec_f}};
 
 	/* A template instance: _Z, the length of the name, the name, I. */
 	if (strncmp(kernel_name, "_Z", 2) || !isdigit((unsigned char)kernel_name[2]))

@@ -75,6 +75,7 @@ void twin_norm_rope(const struct sim_call *call);
 
 /* twins_copy.c: copies between types and layouts, the writers of builds from before July 2025 */
 void twin_copy_scalar(const struct sim_call *call);
+void twin_copy_contiguous(const struct sim_call *call);
 void twin_copy_q_f32(const struct sim_call *call);
 void twin_copy_f32_q(const struct sim_call *call);
 
