@@ -64,15 +64,19 @@ static bool is_transient(const char *name)
 
 /*
  * Parameters that can hold no address, whatever their bits look like, have none: what contains a
- * pointer has its alignment, so that its size is a multiple of eight. words may be NULL, to count.
+ * pointer has its alignment, so that its size is a multiple of eight. tails: kv_rule_tails(). words
+ * may be NULL, to count.
  */
-static uint32_t list_words(const struct kv_layout *layout, struct kv_kernel_word *words)
+static uint32_t list_words(
+	const struct kv_layout *layout, uint64_t tails, struct kv_kernel_word *words)
 {
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; layout && i < layout->n_params; i++) {
 		uint32_t size = layout->params[i].size;
 
+		if (size > 8 && size % 8 == 0 && i < 64 && tails >> i & 1)
+			size -= 8;
 		for (uint32_t at = 0; size % 8 == 0 && at < size; at += 8, n++)
 			if (words)
 				words[n] = (struct kv_kernel_word){i, at};
@@ -126,7 +130,9 @@ static void bind_rule(struct kv_kernel *kernel, char *by)
 static struct record *record_new(
 	const void *handle, const char *name, const struct kv_layout *layout)
 {
-	uint32_t n = layout ? layout->n_params : 0, n_words = list_words(layout, NULL);
+	uint32_t n = layout ? layout->n_params : 0;
+	uint64_t tails = kv_hooks.config.rules ? kv_rule_tails(kv_hooks.config.rules, name, n) : 0;
+	uint32_t n_words = list_words(layout, tails, NULL);
 	uint32_t heads_max = n + KV_KERNEL_STEP, n_heads = 0;
 	struct record *record =
 		malloc(sizeof(*record) + (2 * n + heads_max) * sizeof(uint32_t) +
@@ -141,7 +147,7 @@ static struct record *record_new(
 	sizes = offsets + n;
 	heads = sizes + n;
 	words = (struct kv_kernel_word *)(heads + heads_max);
-	list_words(layout, words);
+	list_words(layout, tails, words);
 	for (uint32_t i = 0; i < n_words; i++)
 		if (!words[i].at)
 			heads[n_heads++] = words[i].param;

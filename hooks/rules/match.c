@@ -311,6 +311,26 @@ int kv_rule_match(const struct kv_ruleset *set, const char *mangled, uint32_t n_
 	return err;
 }
 
+uint64_t kv_rule_tails(const struct kv_ruleset *set, const char *mangled, uint32_t n_params)
+{
+	struct kv_signature s;
+	uint64_t tails = 0;
+	bool named = false;
+
+	for (uint32_t i = 0; i < set->n_tails && !named; i++)
+		named = kv_mangled_has(mangled, set->tails[i]);
+	if (!named || kv_signature_parse(mangled, &s) < 0)
+		return 0;
+	for (uint32_t i = 0; i < s.n_params && i < 64 && s.n_params == n_params; i++) {
+		for (uint32_t k = 0; k < set->n_tails; k++) {
+			if (kv_text_is(s.params[i], set->tails[k]))
+				tails |= 1ull << i;
+		}
+	}
+	kv_signature_free(&s);
+	return tails;
+}
+
 void kv_rule_free(struct kv_rule *rule)
 {
 	free(rule);

@@ -448,6 +448,20 @@ static int on_extent(struct kv_parser *p)
 
 /* ---- lines ---- */
 
+/* tail NAME */
+static int on_tail(struct kv_parser *p)
+{
+	const char *name;
+	int err = name_alone(p, &name);
+
+	if (err)
+		return err;
+	if (p->set->n_tails == KV_SET_TAILS)
+		return kv_parser_fail(p, "more than %d structures with a tail", KV_SET_TAILS);
+	p->set->tails[p->set->n_tails++] = name;
+	return 0;
+}
+
 static int on_variant_line(struct kv_parser *p, struct kv_text word)
 {
 	if (!p->variant)
@@ -491,6 +505,8 @@ static int on_line(struct kv_parser *p, bool *versioned)
 			err = kv_parser_fail(p, "format %u is not known", (uint32_t)version);
 	} else if (kv_text_is(word, "type")) {
 		err = on_type(p);
+	} else if (kv_text_is(word, "tail")) {
+		err = on_tail(p);
 	} else if (kv_text_is(word, "family")) {
 		err = on_family(p);
 	} else if (kv_text_is(word, "variant")) {

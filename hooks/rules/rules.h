@@ -56,6 +56,12 @@ const char *kv_ruleset_family(const struct kv_ruleset *set, uint32_t i, uint32_t
  */
 int kv_rule_match(const struct kv_ruleset *set, const char *mangled, uint32_t n_params,
 	const uint32_t *sizes, struct kv_rule **ret_rule, const char **ret_family);
+/*
+ * Bit i: parameter i of this kernel is a structure by value whose last eight bytes hold no address,
+ * whatever stands there (an enumerator, and padding that nobody has set). 0 also if there is no
+ * memory to find out.
+ */
+uint64_t kv_rule_tails(const struct kv_ruleset *set, const char *mangled, uint32_t n_params);
 void kv_rule_free(struct kv_rule *rule);
 const char *kv_rule_family(const struct kv_rule *rule);
 /* The names of the variants that fit, in the order in which they are tried; NULL past the last. */

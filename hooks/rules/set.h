@@ -16,6 +16,7 @@
 
 enum {
 	KV_SET_TYPES = 96,
+	KV_SET_TAILS = 16,
 	KV_SET_FAMILIES = 256,
 	KV_FAMILY_VARIANTS = 16,
 	KV_VARIANT_OPS = 512,
@@ -84,8 +85,9 @@ struct kv_family {
 
 struct kv_ruleset {
 	char *text; /* owned */
-	uint32_t n_types, n_families;
+	uint32_t n_types, n_families, n_tails;
 	struct kv_type types[KV_SET_TYPES];
+	const char *tails[KV_SET_TAILS]; /* structures whose last eight bytes hold no address */
 	struct kv_family families[KV_SET_FAMILIES];
 };
 

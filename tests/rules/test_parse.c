@@ -272,3 +272,21 @@ Test(signatures, a_name_is_found_in_a_mangled_one_only_as_a_whole_identifier)
 	cr_assert_not(kv_mangled_has("_Z19rope_norm_rope_normIfEv", "rope_norm"));
 	cr_assert_not(kv_mangled_has("_Z8rope_nor", "rope_norm"));
 }
+
+Test(parse, a_structure_with_a_tail_is_found_among_the_parameters)
+{
+	static const char text[] = "rules 1\ntail fusion_args\ntail other_args\n";
+	static const char name[] = "_Z13mul_mat_vec_fIfEvPKfPKi11fusion_argsPfi10other_args";
+	struct kv_rules_error error;
+	struct kv_ruleset *set;
+
+	cr_assert_eq(parse(text, &set, &error), 0, "%u: %s", error.line, error.reason);
+	cr_assert_eq(kv_rule_tails(set, name, 6), 1 << 2 | 1 << 5);
+	cr_assert_eq(kv_rule_tails(set, name, 5), 0, "another layout is another kernel");
+	cr_assert_eq(kv_rule_tails(set, "_Z1fIfEvP11fusion_args", 1), 0, "a pointer is one");
+	cr_assert_eq(kv_rule_tails(set, "_Z1fIfEvPf", 1), 0);
+	cr_assert_eq(kv_rule_tails(set, "fusion_args", 1), 0);
+	kv_ruleset_free(set);
+	expect_error("rules 1\ntail\n", 2, "a name");
+	expect_error("rules 1\ntail a b\n", 2, "only a name");
+}
