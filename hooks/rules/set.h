@@ -94,7 +94,7 @@ struct kv_ruleset {
 /* NULL: no such type. */
 const struct kv_type *kv_type_find(const struct kv_ruleset *set, struct kv_text name);
 
-/* ---- between parse.c and parse_expr.c ---- */
+/* ---- between parse.c, parse_variant.c and parse_expr.c ---- */
 
 struct kv_parser {
 	struct kv_ruleset *set;
@@ -109,6 +109,10 @@ struct kv_parser {
 /* Records the reason (printf-like), once, and returns -EINVAL. */
 int kv_parser_fail(struct kv_parser *p, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* Letters, digits, '_'. */
+bool kv_parser_is_word(char c);
+/* Without blanks on either side. */
+struct kv_text kv_text_trimmed(const char *from, const char *to);
 /* The next word (letters, digits, '_') or single character; empty at the end of the line. */
 struct kv_text kv_parser_peek(struct kv_parser *p);
 struct kv_text kv_parser_next(struct kv_parser *p);
@@ -116,6 +120,8 @@ struct kv_text kv_parser_next(struct kv_parser *p);
 bool kv_parser_accept(struct kv_parser *p, const char *word);
 /* A decimal or hexadecimal number up to limit. */
 int kv_parser_number(struct kv_parser *p, uint64_t limit, uint64_t *ret_value);
+/* The rest of a line that begins with `word`, inside a variant. */
+int kv_parser_variant_line(struct kv_parser *p, struct kv_text word);
 /* One expression, up to a word that cannot continue it. ret_param: the first parameter that it
  * names, KV_RULE_PARAMS if none; may be NULL. */
 int kv_parser_expr(struct kv_parser *p, struct kv_expr *ret_expr, uint32_t *ret_param);
