@@ -59,6 +59,7 @@ static void load(void)
 	c->low_addresses = parse_flag("SIMGPU_LOW_ADDRESSES");
 	c->strict_exit = parse_flag("SIMGPU_STRICT_EXIT");
 	c->mirror = parse_flag("SIMGPU_MIRROR");
+	c->dead_strict = parse_flag("SIMGPU_DEAD_STRICT");
 	c->unsafe_vmm = parse_flag("SIMGPU_UNSAFE_VMM");
 	c->no_param_info = parse_flag("SIMGPU_NO_PARAM_INFO") || c->driver_version < 12040;
 	c->no_leaks = parse_flag("SIMGPU_NO_LEAKS");

@@ -27,6 +27,16 @@ bool sim_read_dead(const struct sim_call *call, uint64_t addr, void *buffer, siz
 	return false;
 }
 
+bool sim_read_ideal(const struct sim_call *call, uint64_t addr, void *buffer, size_t size)
+{
+	return false;
+}
+
+bool sim_write_ideal(const struct sim_call *call, uint64_t addr, const void *buffer, size_t size)
+{
+	return false;
+}
+
 bool sim_write(const struct sim_call *call, uint64_t addr, const void *buffer, size_t size)
 {
 	return false;

@@ -31,6 +31,7 @@ struct sim_config {
 	uint64_t kernel_ns;  /* every kernel */
 	int driver_version;
 	bool async, no_vmm, low_addresses, strict_exit, mirror, unsafe_vmm, no_param_info, no_leaks;
+	bool dead_strict; /* compare also what nobody need ever read */
 	bool drop_copies, drop_sets;
 	const char *report, *shared, *fail;
 };
@@ -96,7 +97,7 @@ int sim_account_take(int device, uint64_t bytes);
 void sim_account_give(int device, uint64_t bytes);
 /* Free bytes of the device, all processes counted. */
 uint64_t sim_account_free(int device);
-uint32_t sim_account_pid(void); /* of the process that opened it, 0 before */
+uint32_t sim_account_pid(void);        /* of the process that opened it, 0 before */
 uint64_t sim_account_used(int device); /* by this process */
 uint64_t sim_account_peak(int device);
 int sim_account_open(void);

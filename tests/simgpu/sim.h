@@ -96,6 +96,13 @@ sim_twin_fn sim_twin_find(const char *kernel_name);
 bool sim_read(const struct sim_call *call, uint64_t addr, void *buffer, size_t size);
 bool sim_read_dead(const struct sim_call *call, uint64_t addr, void *buffer, size_t size);
 bool sim_write(const struct sim_call *call, uint64_t addr, const void *buffer, size_t size);
+/*
+ * The ideal memory alone, where there is one; elsewhere a read is a plain one and a write does
+ * nothing. For twins that make new bytes out of old ones: what is lost in the source has to be lost
+ * in the target, for somebody to find out.
+ */
+bool sim_read_ideal(const struct sim_call *call, uint64_t addr, void *buffer, size_t size);
+bool sim_write_ideal(const struct sim_call *call, uint64_t addr, const void *buffer, size_t size);
 /* Checks access without moving bytes. */
 bool sim_probe(const struct sim_call *call, uint64_t addr, size_t size, bool write);
 

@@ -14,6 +14,7 @@
 #include "twins.h"
 
 #define TWIN_CHUNK 65536 /* bytes that one access moves at most */
+#define TWIN_PIECE 512   /* divides it; bytes of a cache that are taken for one thing */
 
 static inline int64_t twin_i64(const struct sim_call *call, int at)
 {
@@ -56,7 +57,10 @@ bool twin_read(const struct sim_call *call, uint64_t addr, uint64_t size);
 
 /*
  * Reads a range and writes it again where it is not zero, with new bytes; where it is zero it stays
- * so, as a rotation or a scaling of zeros does.
+ * so, as a rotation or a scaling of zeros does. A shift goes over all of a cache, also over rows
+ * that nobody will ever attend to: pieces that read as zero are compared only with
+ * SIMGPU_DEAD_STRICT=1. They are not written, so that a row that was lost is found out by the next
+ * token that attends to it.
  */
 bool twin_transform(const struct sim_call *call, uint64_t addr, uint64_t size);
 
@@ -81,6 +85,8 @@ void twin_copy_f32_q(const struct sim_call *call);
 
 /*
  * Reads `blocks` blocks and writes 32 values of `value` bytes for each: new bytes, zeros for zeros.
+ * Not all that is converted is ever attended to: the source is compared only with
+ * SIMGPU_DEAD_STRICT=1. What was lost in it is lost in the target, where attention finds it.
  */
 void twin_convert(const struct sim_call *call, uint64_t from, uint64_t to, uint64_t blocks,
 	uint32_t block, uint32_t value);

@@ -51,23 +51,47 @@ static bool all_zero(const uint8_t *bytes, size_t size)
 	return !size || (!bytes[0] && !memcmp(bytes, bytes + 1, size - 1));
 }
 
+/* What a shift reads: see twins_ggml.h. */
+static bool read_kept(const struct sim_call *call, uint64_t addr, uint8_t *bytes, size_t size)
+{
+	pthread_once(&once, read_environment);
+	if (dead_strict)
+		return sim_read(call, addr, bytes, size);
+	if (!sim_read_dead(call, addr, bytes, size))
+		return false;
+	for (size_t at = 0; at < size; at += TWIN_PIECE) {
+		size_t n = size - at < TWIN_PIECE ? size - at : TWIN_PIECE;
+
+		if (!all_zero(bytes + at, n) && !sim_read(call, addr + at, bytes + at, n))
+			return false;
+	}
+	return true;
+}
+
 bool twin_transform(const struct sim_call *call, uint64_t addr, uint64_t size)
 {
 	uint8_t buffer[TWIN_CHUNK];
 
 	for (uint64_t part = 0; size; part++) {
 		size_t n = size < sizeof(buffer) ? size : sizeof(buffer);
-		if (!sim_read(call, addr, buffer, n))
+		if (!read_kept(call, addr, buffer, n))
 			return false;
 		bool zero = all_zero(buffer, n);
-		/* Rows differ: what was zero in a chunk that is not stays zero, byte by byte. */
-		for (size_t row = 0; !zero && row < n; row += 512) {
-			size_t m = n - row < 512 ? n - row : 512;
-			if (!all_zero(buffer + row, m))
-				twin_pattern(call, part << 32 | row, buffer + row, m);
-		}
-		if (zero ? !sim_probe(call, addr, n, true) : !sim_write(call, addr, buffer, n))
+		/* Rows differ: what was zero in a chunk that is not stays zero, piece by piece, and
+		 * is not written at all: if it was lost, the ideal memory still has it. */
+		if (zero && !sim_probe(call, addr, n, true))
 			return false;
+		for (size_t at = 0; !zero && at < n; at += TWIN_PIECE) {
+			size_t m = n - at < TWIN_PIECE ? n - at : TWIN_PIECE;
+			if (all_zero(buffer + at, m)) {
+				if (!sim_probe(call, addr + at, m, true))
+					return false;
+				continue;
+			}
+			twin_pattern(call, part << 32 | at, buffer + at, m);
+			if (!sim_write(call, addr + at, buffer + at, m))
+				return false;
+		}
 		addr += n;
 		size -= n;
 	}
@@ -199,30 +223,53 @@ void twin_flash_attention(const struct sim_call *call)
 
 /* ---- conversions ---- */
 
+/* The blocks that the paged memory has otherwise than the ideal one become different values, too.
+ */
+static bool carry_losses(const struct sim_call *call, const uint8_t *in, const uint8_t *ideal,
+	uint64_t n, uint32_t block, uint64_t at, uint8_t *out, uint32_t value)
+{
+	for (uint64_t i = 0; i < n; i++)
+		for (uint32_t b = 0;
+			memcmp(in + i * block, ideal + i * block, block) && b < 32 * value; b++)
+			out[i * 32 * value + b] ^= 0xff;
+	return sim_write_ideal(call, at, out, n * 32 * value);
+}
+
+/* Zeros are written only where something else lies: a large scratch buffer stays sparse. */
+static bool write_zeros(const struct sim_call *call, uint64_t at, uint8_t *out, uint64_t size)
+{
+	bool clean = true;
+
+	for (int ideal = 0; ideal < 2; ideal++) {
+		if (!(ideal ? sim_read_ideal : sim_read_dead)(call, at, out, size))
+			return false;
+		clean = clean && all_zero(out, size);
+	}
+	memset(out, 0, size);
+	return clean || sim_write(call, at, out, size);
+}
+
 void twin_convert(const struct sim_call *call, uint64_t from, uint64_t to, uint64_t blocks,
 	uint32_t block, uint32_t value)
 {
-	uint8_t in[34 * 128], out[32 * 4 * 128];
+	uint8_t in[34 * 128], ideal[34 * 128], out[32 * 4 * 128];
 
+	pthread_once(&once, read_environment);
 	for (uint64_t done = 0; done < blocks;) {
 		uint64_t n = blocks - done < 128 ? blocks - done : 128;
 		uint64_t size = n * 32 * value, at = to + done * 32 * value;
-		if (!sim_read(call, from + done * block, in, n * block))
-			return;
-		/* Zeros are written only where something else lies: a large scratch buffer stays
-		 * sparse. */
-		bool zero = all_zero(in, n * block);
-		bool ok;
-		if (zero) {
-			ok = sim_read_dead(call, at, out, size);
-			if (ok && !all_zero(out, size)) {
-				memset(out, 0, size);
-				ok = sim_write(call, at, out, size);
-			}
-		} else {
+		bool ok = (dead_strict ? sim_read : sim_read_dead)(
+				  call, from + done * block, in, n * block) &&
+			  sim_read_ideal(call, from + done * block, ideal, n * block);
+
+		if (ok && all_zero(in, n * block)) {
+			ok = write_zeros(call, at, out, size);
+		} else if (ok) {
 			twin_pattern(call, done, out, size);
 			ok = sim_write(call, at, out, size);
 		}
+		if (ok && memcmp(in, ideal, n * block) != 0)
+			ok = carry_losses(call, in, ideal, n, block, at, out, value);
 		if (!ok)
 			return;
 		done += n;

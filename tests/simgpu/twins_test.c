@@ -45,6 +45,17 @@ bool sim_read_dead(const struct sim_call *call, uint64_t addr, void *buffer, siz
 	return true;
 }
 
+bool sim_read_ideal(const struct sim_call *call, uint64_t addr, void *buffer, size_t size)
+{
+	memcpy(buffer, memory + (addr - BASE), size);
+	return true;
+}
+
+bool sim_write_ideal(const struct sim_call *call, uint64_t addr, const void *buffer, size_t size)
+{
+	return true;
+}
+
 bool sim_write(const struct sim_call *call, uint64_t addr, const void *buffer, size_t size)
 {
 	touch(addr, size, WRITTEN);
@@ -216,9 +227,11 @@ Test(twins, a_shift_rewrites_what_holds_something_and_leaves_zeros)
 	put32(&b, 32, 1024);
 	run("_Z9rope_normILb1ELb0E6__halfS0_EvPKT1_PT2_iiiiiiiiiiiPKifff14rope_corr_dimsfPKfPKlib",
 		23, 117, &b, 1);
-	expect_touched(TARGET, 65536, READ);
-	expect_touched(TARGET + 65536, 65536, READ | WRITTEN);
-	cr_expect_eq(memory[TARGET + 65536], 0);
+	/* Only what holds something is compared: dead rows may be gone. */
+	expect_touched(TARGET, 69632, READ_DEAD);
+	expect_touched(TARGET + 69632, 512, READ_DEAD | READ | WRITTEN);
+	expect_touched(TARGET + 70144, 131072 - 70144, READ_DEAD);
+	cr_expect_eq(memory[TARGET + 69631], 0);
 	cr_expect_neq(memory[TARGET + 70000], 0x11);
 }
 
