@@ -2,6 +2,7 @@
 """kvshim-stat --record, --plot and --listen."""
 import csv
 import http.client
+import json
 import os
 import random
 import re
@@ -167,6 +168,31 @@ def test_a_recording_that_was_cut_off_is_drawn_and_a_damaged_one_does_no_harm(di
         with open(path, "wb") as file:
             file.write(damaged)
         assert plot(path, picture).returncode in (0, 1), f"KV_TEST_SEED={seed}"
+
+
+def test_a_segment_whose_bytes_are_wrong_does_no_harm(directory):
+    seed = int(os.environ.get("KV_TEST_SEED", "1"))
+    chance = random.Random(seed)
+    with Painter(PAINT, directory, "1"):
+        path = os.path.join(directory, os.listdir(directory)[0])
+        with open(path, "rb") as file:
+            good = file.read()
+        used = len(good.rstrip(b"\0"))
+        for i in range(60):
+            bad = bytearray(good)
+            for _ in range(chance.choice((1, 10, 1000, 20000))):
+                # behind the header, or nothing of it would be read
+                at = chance.randrange(128, used)
+                bad[at] = chance.choice((0, 1, 0x7f, 0x80, 0xff, chance.randrange(256)))
+            with open(path, "r+b") as file:
+                file.write(bad)
+            how = ("--json", "--once", "--prometheus", "--csv", "--watch=0.1")[i % 5]
+            result = subprocess.run([KVSHIM_STAT, how, "--count", "1", "--dir", directory], env=clean_env(),
+                                    capture_output=True, timeout=PATIENCE_S, check=False)
+            assert result.returncode in (0, 1) and not result.stderr, f"KV_TEST_SEED={seed}, {i}: {result}"
+            if how == "--json":
+                json.loads(result.stdout)
+            assert how == "--json" or result.stdout.isascii(), f"KV_TEST_SEED={seed}, {i}"
 
 
 class Server:
