@@ -126,7 +126,8 @@ bool micro_has_rules(void)
 {
 	const char *rules = getenv("KVSHIM_RULES");
 
-	return micro_shimmed() && rules && strcmp(rules, "off") != 0;
+	/* they are on unless somebody says otherwise */
+	return micro_shimmed() && (!rules || strcmp(rules, "off") != 0);
 }
 
 void micro_expect_static(CUdeviceptr base, uint32_t reason, const char *by)
