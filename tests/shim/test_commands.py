@@ -180,6 +180,30 @@ def test_every_command_has_help_and_is_in_the_help_of_all(_):
             assert f"--{flag['name']}" in result.stdout, flag
 
 
+def test_every_command_refuses_what_it_does_not_know_with_one_line(_):
+    for command in json.loads(run(KVSHIM, "help", "--json").stdout)["commands"]:
+        name = command["name"]
+        fails_with_one_line(2, name, "--no-such-flag", says="--no-such-flag is no option")
+        fails_with_one_line(2, name, "-Q", says="-Q is no option")
+        for flag in command["flags"]:
+            if flag["value"]:
+                fails_with_one_line(2, name, f"--{flag['name']}", says=f"--{flag['name']} needs a value")
+            else:
+                fails_with_one_line(2, name, f"--{flag['name']}=x", says="is no option")
+        if command["operands"] and not command["operands"].startswith("["):
+            fails_with_one_line(2, name, says="no ")
+        if not command["operands"].rstrip("]").endswith("..."):
+            fails_with_one_line(2, name, *["1"] * (len(command["operands"].split()) + 1), says="one argument too many")
+
+
+def test_output_that_cannot_be_written_is_a_failure_with_one_line(_):
+    for args in (["--help"], ["help", "--json"], ["explain"], ["explain", "--markdown"]):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            result = subprocess.run([KVSHIM, *args], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+                                    env=clean_env(), check=False)
+        assert result.returncode == 1 and len(lines(result.stderr)) == 1 and "cannot write" in result.stderr, result
+
+
 def test_the_page_of_options_is_the_table(_):
     with open(os.path.join(SOURCE, "docs", "options.md"), encoding="utf-8") as page:
         assert page.read() == run(KVSHIM, "explain", "--markdown").stdout, \
