@@ -322,12 +322,18 @@ static int ledger_wait(void *ctx, uint64_t bytes, uint64_t start_ns)
 	return error ? -ENOMEM : 0;
 }
 
+static void ledger_settle(void *ctx)
+{
+	kv_coord_ledger_settle(ctx);
+}
+
 static int ledger_could_get(void *ctx, uint64_t *ret_bytes)
 {
 	return kv_coord_ledger_could_get(ctx, ret_bytes);
 }
 
 static const struct kv_ledger_ops ledger_ops = {
+	.settle = ledger_settle,
 	.could_get = ledger_could_get,
 	.charge = ledger_charge,
 	.uncharge = ledger_uncharge,

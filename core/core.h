@@ -121,6 +121,12 @@ void kv_space_count_passed(struct kv_space *space);
  * Calls the driver only if something is promised or kept.
  */
 int kv_space_admit_native(struct kv_space *space, uint64_t size);
+/*
+ * [outside] A native allocation of this size was refused by the driver: spare handles go back, then
+ * dead pages, then others who share the device are asked for theirs and waited for, bounded (the
+ * ledger's bound). True: something has come, it is worth another try.
+ */
+bool kv_space_make_room(struct kv_space *space, uint64_t size);
 void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_stats);
 
 /* ---- reservations ---- */

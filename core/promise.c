@@ -200,3 +200,25 @@ int kv_space_room(
 	*ret_page = space->page_size;
 	return 0;
 }
+
+bool kv_space_make_room(struct kv_space *space, uint64_t size)
+{
+	const struct kv_ledger *ledger = &space->sink.ledger;
+	uint64_t bytes = kv_space_trim(space, size);
+	int error;
+
+	/* What transient kernels have left behind comes next: that takes a drain. */
+	if (bytes < size && kv_reap(space, NULL) == 0)
+		bytes += kv_space_trim(space, size - bytes);
+	if (bytes >= size || !ledger->ops)
+		return bytes > 0;
+	/* Idle neighbours' caches must not keep an engine from starting. What was granted for pages
+	 * is not there for the driver: before, so that it is not mistaken for room, and after, so
+	 * that the native memory is not counted twice. */
+	if (ledger->ops->settle)
+		ledger->ops->settle(ledger->ctx);
+	error = kv_ledger_wait(space, size, kv_gpu_now(space));
+	if (ledger->ops->settle)
+		ledger->ops->settle(ledger->ctx);
+	return error == 0 || bytes > 0;
+}

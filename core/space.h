@@ -16,6 +16,7 @@
 #include "core/core.h"
 #include "core/idle.h"
 #include "core/rank.h"
+#include "core/report.h"
 #include "core/store.h"
 #include "core/table.h"
 
@@ -53,6 +54,7 @@ struct kv_space {
 
 	struct kv_lock lock;               /* KV_RANK_SPACE */
 	uint64_t rows[KV_TABLE_ROWS / 64]; /* guarded by lock; row numbers in use */
+	struct kv_report report;           /* guarded by lock */
 
 	/* atomic: relaxed; bytes by page state, changed under the mutex of a reservation */
 	_Atomic uint64_t reserved;

@@ -27,10 +27,11 @@ struct kv_hooks_config {
 	const struct kv_ruleset *rules; /* of recognised kernels; NULL: every kernel is unknown */
 	const char *transient_kernels;  /* comma-separated globs over kernel names that keep no
 					   pointer */
-	bool report_raw_memory;         /* cuMemGetInfo answers with the driver's numbers */
-	uint32_t evict_every;           /* testing: evict everything before every n-th submission */
-	uint32_t evict_interval_ms;     /* testing: evict everything every n ms from a thread */
-	bool force_cubin_layouts;       /* testing: do not ask the driver for parameter layouts */
+	uint64_t report_budget; /* cuMemGetInfo answers for a device of this size; 0: the real */
+	bool report_raw_memory; /* cuMemGetInfo answers with the driver's numbers */
+	uint32_t evict_every;   /* testing: evict everything before every n-th submission */
+	uint32_t evict_interval_ms; /* testing: evict everything every n ms from a thread */
+	bool force_cubin_layouts;   /* testing: do not ask the driver for parameter layouts */
 	/* Called once per device before its space is made, with no lock held. Fills *ret_sink
 	 * (zeroed before) or returns a negative errno: the device is then left alone (all native).
 	 */

@@ -2,24 +2,24 @@
 /*
  * info.c - how much memory there is: engines size their caches by it.
  */
+#include "core/report.h"
 #include "hooks/alloc.h"
 #include "hooks/call.h"
 #include "hooks/device.h"
 #include "hooks/history.h"
 #include "hooks/query.h"
 
-/*
- * The driver's figure counts what is not used at this instant. What reservations were promised and
- * do not use yet is not free for anybody; pages kept for reuse are.
- */
-static uint64_t free_for_program(struct kv_device *device, uint64_t free_bytes)
+/* With a fixed budget: a device of that size, of which this process has what it asked for. */
+static void report_budget(struct kv_device *device, uint64_t budget, size_t *bytes, size_t *total)
 {
-	uint64_t unbacked = kv_space_unbacked(device->space);
-	struct kv_process_stats stats = {0};
+	struct kv_process_stats stats;
+	uint64_t own;
 
 	kv_space_stats(device->space, &stats);
-	free_bytes += stats.spare;
-	return free_bytes > unbacked ? free_bytes - unbacked : 0;
+	own = stats.reserved + stats.native;
+	if (budget < *total)
+		*total = budget;
+	*bytes = own < *total ? *total - own : 0;
 }
 
 CUresult kv_info(PFN_cuMemGetInfo_v3020 real, size_t *free_bytes, size_t *total)
@@ -36,8 +36,11 @@ CUresult kv_info(PFN_cuMemGetInfo_v3020 real, size_t *free_bytes, size_t *total)
 		return res;
 	if (!kv_hooks.config.report_raw_memory) {
 		device = kv_device_current();
-		if (device)
-			driver_free = free_for_program(device, driver_free);
+		if (device && kv_hooks.config.report_budget)
+			report_budget(
+				device, kv_hooks.config.report_budget, &driver_free, &driver_total);
+		else if (device)
+			driver_free = kv_space_report(device->space, driver_free, driver_total);
 	}
 	kv_history_info(driver_free);
 	if (free_bytes)

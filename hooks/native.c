@@ -35,7 +35,7 @@ CUresult kv_native_admit(uint64_t size)
 bool kv_native_make_room(CUresult res, uint64_t size)
 {
 	struct kv_device *device;
-	uint64_t bytes;
+	bool room;
 
 	if (kv_likely(res != CUDA_ERROR_OUT_OF_MEMORY) || !is_program())
 		return false;
@@ -43,12 +43,13 @@ bool kv_native_make_room(CUresult res, uint64_t size)
 	if (!device)
 		return false;
 	kv_thread.depth++;
-	bytes = kv_space_trim(device->space, size);
-	/* What transient kernels have left behind comes next: that takes a drain. */
-	if (bytes < size && kv_reap(device->space, NULL) == 0)
-		bytes += kv_space_trim(device->space, size - bytes);
+	/* Nothing is drained and nobody is waited for beside an open capture. */
+	if (atomic_load_explicit(&kv_hooks.captures_open, memory_order_relaxed))
+		room = kv_space_trim(device->space, size) > 0;
+	else
+		room = kv_space_make_room(device->space, size);
 	kv_thread.depth--;
-	return bytes > 0;
+	return room;
 }
 
 CUresult kv_native_made(CUresult res, enum kv_track_kind kind, uint64_t addr, uint64_t size)
