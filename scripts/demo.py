@@ -13,17 +13,20 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "tests/engines/demo"
 BAR = 48  # characters of the longest bar
+GIVEN_BACK = 1.1  # seconds after which memory of dead rows is back
 MEANING = {
     "started": "nothing loaded",
     "loaded": "weights on the device",
     "context": "KV cache reserved and zeroed by the engine",
-    "prompt": "a prompt has been read",
-    "tokens": "tokens have been generated",
-    "cleared": "the engine has emptied its cache",
+    "prompt": "a prompt has been read: 9000 tokens",
+    "tokens": "50 tokens have been generated",
+    "prompt 2": "the next: 600 tokens",
+    "cleared": "the request is over and forgotten",
     "disposed": "context and model freed",
 }
 
@@ -75,6 +78,10 @@ HEADER = (f"  {'phase':10} {'reserved':>9} {'backed':>9} {'native':>9}  "
           f"{'pages empty/backed':>19}  what happened")
 
 
+def meaning(phase):
+    return MEANING.get(phase) or MEANING.get(phase.split()[0], "")
+
+
 def row(phase, processes):
     total = {key: sum(p[key] for p in processes)
              for key in ("reserved_bytes", "backed_bytes", "native_bytes")}
@@ -82,10 +89,10 @@ def row(phase, processes):
     shown = "?" if None in pages else \
         f"{sum(p['empty'] for p in pages)}/{sum(p['backed'] for p in pages)}"
     if not processes:  # the shim has not met a device yet
-        print(f"  {phase:10} {'-':>9} {'-':>9} {'-':>9}  {'-':>19}  {MEANING.get(phase.split()[0], '')}")
+        print(f"  {phase:10} {'-':>9} {'-':>9} {'-':>9}  {'-':>19}  {meaning(phase)}")
         return total
     print(f"  {phase:10} {size(total['reserved_bytes']):>9} {size(total['backed_bytes']):>9} "
-          f"{size(total['native_bytes']):>9}  {shown:>19}  {MEANING.get(phase.split()[0], '')}", flush=True)
+          f"{size(total['native_bytes']):>9}  {shown:>19}  {meaning(phase)}", flush=True)
     return total
 
 
@@ -160,6 +167,8 @@ def watch(engine, counters):
     totals, seen = {}, set()
     print(HEADER)
     for phase in engine.phases():
+        if phase.split()[0] in ("prompt", "tokens", "cleared"):
+            time.sleep(GIVEN_BACK)
         processes = counters.of(engine.pid)
         totals[phase] = row(phase, processes)
         explain_static(processes, seen)
