@@ -9,6 +9,7 @@ import ctypes
 import doctest
 import gc
 import importlib
+import importlib.util
 import os
 import pathlib
 import subprocess
@@ -52,8 +53,60 @@ def layouts():
     check(symbols == len(_c._SIGNATURES), 'structures, errors and functions are those of the header')
 
 
+def arrays():
+    """The two protocols, with NumPy as consumer: over host memory, since a processor cannot read a device's. What this
+    cannot show is what a consumer on a device makes of the address."""
+    from kvshim import memory
+    try:
+        import numpy
+    except ImportError:
+        if not os.access('/usr/bin/python3', os.X_OK):
+            return
+        run = subprocess.run(['/usr/bin/python3', __file__, 'arrays', str(ROOT)], check=False)
+        check(run.returncode in (0, 77), 'arrays, with the NumPy of the distribution')
+        return
+    for dtype, shape in (('<f4', (5, 7, 3)), ('<i2', (4,)), ('|u1', (2, 0, 3)), ('<f8', ())):
+        wanted = numpy.arange(numpy.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+        ours = kvshim.DeviceMemory(wanted.ctypes.data, shape, dtype, owner=wanted)
+        # The array interface of NumPy has the same members at version 3.
+        same = type('Host', (), {'__array_interface__': ours.__cuda_array_interface__})()
+        check(numpy.array_equal(numpy.asarray(same), wanted) and ours.nbytes == wanted.nbytes,
+              f'{dtype} {shape}: an array')
+        try:
+            numpy.from_dlpack(ours)
+            check(False, 'NumPy refuses a device')
+        except (RuntimeError, BufferError):
+            gc.collect()
+            memory._sweep()
+            check(not memory._held, 'refused by NumPy, nothing is left')
+        memory._CUDA = 1  # a host's, for once
+        got = numpy.from_dlpack(ours)
+        memory._CUDA = 2
+        check(got.dtype == wanted.dtype and got.shape == shape and numpy.array_equal(got, wanted), 'and by DLPack')
+        got = None
+        gc.collect()
+        check(not memory._held, 'its consumer lets go of it')
+    for options in ({'copy': True}, {'dl_device': (1, 0)}):
+        try:
+            ours.__dlpack__(**options)
+            check(False, 'a copy is refused')
+        except BufferError:
+            check(not memory._held, f'{options} is refused')
+    check(ours.__dlpack__(stream=1, max_version=(1, 0), dl_device=(2, 0), copy=False) is not None,
+          'its own device is not')
+    memory._sweep()
+
+
+def arrays_alone():
+    if importlib.util.find_spec('numpy') is None:
+        print('SKIP: no numpy')
+        sys.exit(77)
+    arrays()
+
+
 def alone():
     layouts()
+    arrays()
     results = [doctest.testmod(importlib.import_module(name)) for name in ('kvshim', 'kvshim._c', 'kvshim.memory')]
     check(sum(r.attempted for r in results) >= 12 and not any(r.failed for r in results), 'the examples run')
     env = dict(os.environ, PYTHONPATH=str(ROOT / 'shim' / 'python'), PYTHONDONTWRITEBYTECODE='1')
@@ -99,10 +152,8 @@ def consume(capsule):
     api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
     api.PyCapsule_GetPointer.restype = ctypes.c_void_p
     where = api.PyCapsule_GetPointer(capsule, b'dltensor')
-    # What the name points at must outlive the capsule: memory._get_pointer is restored for the module.
-    consume.name = b'used_dltensor'
+    consume.name = b'used_dltensor'  # what the name points at must outlive the capsule
     api.PyCapsule_SetName(capsule, consume.name)
-    api.PyCapsule_GetPointer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
     managed = memory._Managed.from_address(where)
     tensor = managed.tensor
     result = (tensor.data, tensor.ndim, [tensor.shape[i] for i in range(tensor.ndim)], tensor.bits, tensor.code)
@@ -148,9 +199,11 @@ def pools(_):
             check(consume(array.__dlpack__()) == (cache.address, 5, [200, 4, 2, 8, 64], 16, 2) and not memory._held,
                   'by DLPack too, and its consumer lets go of it')
             capsule = array.__dlpack__()
+            memory._sweep()
+            check(len(memory._held) == 1, 'a capsule that somebody has is there')
             del capsule
-            gc.collect()
-            check(not memory._held, 'a capsule that nobody took leaves nothing')
+            memory._sweep()
+            check(not memory._held, 'one that nobody took is not')
             check(pool.stats()['n_caches'] == 1 and llama.stats()['tokens'] == 200, 'statistics')
         short = llama.cache(4000, 'degrade')
         check(short.is_short and short.tokens == 2048, 'a long one is shortened to the pool')
@@ -166,4 +219,5 @@ def shimmed():
     driver.end()
 
 
-{'alone': alone, 'shimmed': shimmed}[sys.argv[1]]()
+if __name__ == '__main__':
+    {'alone': alone, 'arrays': arrays_alone, 'shimmed': shimmed}[sys.argv[1]]()

@@ -204,6 +204,7 @@ class Model:
 
     def __init__(self, pool: Pool, desc: _c.ModelDesc) -> None:
         self.pool = pool
+        self.max_tokens: int = desc.max_tokens
         identity = ctypes.c_uint64(0)
         _c.call("model_register", pool.id, desc, identity, quiet=())
         self.id = identity.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from ctypes import c_int32, c_int64, c_size_t, c_uint8, c_uint16, c_uint64, c_void_p, POINTER
 from typing import Any
 
@@ -23,8 +24,10 @@ class _Managed(ctypes.Structure):
 _DELETER = ctypes.CFUNCTYPE(None, POINTER(_Managed))
 _Managed._fields_ = [("tensor", _Tensor), ("context", c_void_p), ("deleter", _DELETER)]
 
-# What a consumer holds, by the address of its structure: freed by the deleter, which may run in any thread.
-_held: dict[int, Any] = {}
+# What a consumer holds, by the address of its structure: freed by the deleter, which may run in any thread. A capsule
+# has no destructor of ours: one is called while an exception is on its way (when a consumer refuses the device), and
+# no code in Python can run then without losing it. So a capsule that nobody took is found later, by _sweep().
+_held: dict[int, tuple[Any, Any, Any, Any]] = {}
 
 
 def _delete(managed: Any) -> None:
@@ -33,22 +36,18 @@ def _delete(managed: Any) -> None:
 
 _deleter = _DELETER(_delete)
 
-_CAPSULE_DESTRUCTOR = ctypes.CFUNCTYPE(None, c_void_p)
 _new_capsule = ctypes.pythonapi.PyCapsule_New
-_new_capsule.argtypes, _new_capsule.restype = [c_void_p, ctypes.c_char_p, _CAPSULE_DESTRUCTOR], ctypes.py_object
+_new_capsule.argtypes, _new_capsule.restype = [c_void_p, ctypes.c_char_p, c_void_p], ctypes.py_object
 _is_valid = ctypes.pythonapi.PyCapsule_IsValid
-_is_valid.argtypes, _is_valid.restype = [c_void_p, ctypes.c_char_p], ctypes.c_int
-_get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
-_get_pointer.argtypes, _get_pointer.restype = [c_void_p, ctypes.c_char_p], c_void_p
+_is_valid.argtypes, _is_valid.restype = [ctypes.py_object, ctypes.c_char_p], ctypes.c_int
 
 
-def _destroy(capsule: int) -> None:
-    # A capsule that was consumed has another name, and its consumer calls the deleter.
-    if _is_valid(capsule, b"dltensor"):
-        _held.pop(_get_pointer(capsule, b"dltensor"), None)
-
-
-_destructor = _CAPSULE_DESTRUCTOR(_destroy)
+def _sweep() -> None:
+    """Lets go of capsules that only we still have, and that nobody consumed: those have another name."""
+    for where, held in list(_held.items()):
+        # One reference is the tuple's, one the call's.
+        if sys.getrefcount(held[3]) == 2 and _is_valid(held[3], b"dltensor"):
+            _held.pop(where, None)
 
 
 class DeviceMemory:
@@ -78,13 +77,19 @@ class DeviceMemory:
     def __dlpack_device__(self) -> tuple[int, int]:
         return _CUDA, self.device
 
-    def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
-        """The caller orders its own streams: nothing is pending on this memory."""
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: tuple[int, int] | None = None,
+                   copy: bool | None = None) -> Any:
+        """The memory itself, where it is (else BufferError), as DLPack before 1.0 has it. Streams are the caller's to
+        order: nothing is pending on this memory."""
+        if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
+            raise BufferError("neither copied nor moved")
         managed = _Managed()
         shape = (c_int64 * len(self.shape))(*self.shape)
         managed.tensor = _Tensor(self.address, _CUDA, self.device, len(self.shape), _CODES[self.dtype[1]],
                                  self.itemsize * 8, 1, ctypes.cast(shape, POINTER(c_int64)), None, 0)
         managed.deleter = _deleter
         where = ctypes.addressof(managed)
-        _held[where] = (managed, shape, self)
-        return _new_capsule(where, b"dltensor", _destructor)
+        _sweep()
+        capsule = _new_capsule(where, b"dltensor", None)
+        _held[where] = (managed, shape, self, capsule)
+        return capsule
