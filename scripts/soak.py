@@ -15,7 +15,7 @@ import sys
 import time
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
-JOB_SECONDS = 600  # a bound against hanging, far above what any job takes
+JOB_SECONDS = 1800  # a bound against hanging, far above what any job takes
 MUTATIONS = 30000
 SHOWN = 4000  # characters of a failed job's output
 
@@ -94,8 +94,8 @@ def coordinator(build, seed):
     if (chaos / "chaos_worker").is_file():
         yield Job(f"chaos, seed {seed}",
                   [sys.executable, SOURCE / "tests/chaos/chaos.py", chaos / "libkvshim-points.so",
-                   build / "tests/simgpu/lib", chaos / "chaos_worker", chaos / "chaos_watch", SOURCE,
-                   "--seconds", 240, "--seed", seed, "--all-points"])
+                   build / "tests/simgpu/lib", chaos / "chaos_worker", chaos / "chaos_watch", build / "shim/kvshim", SOURCE,
+                   "--seconds", 600, "--seed", seed, "--all-points"])
     yield Job("model of the coordinator", [SOURCE / "tests/model/run", SOURCE / "tests/model/coord.pml", 2],
               again=False)
 

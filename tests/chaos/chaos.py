@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Eight processes share a device that is too small for them, and die, stop and change their minds.
 
-usage: chaos.py LIBRARY SIMGPU_DIR WORKER WATCH SOURCE [--seconds N] [--seed N] [--all-points]
+usage: chaos.py LIBRARY SIMGPU_DIR WORKER WATCH KVSHIM SOURCE [--seconds N] [--seed N] [--all-points]
 
 Random: at random instants a process is killed (SIGKILL), ended (SIGTERM), stopped and continued; it kills
 or stops itself at a labelled point of the coordinator; limits change, and processes are asked to evict, to
-restore and to give. Then, with --all-points, each labelled point by itself.
+restore and to give, also by an operator who dies meanwhile. Then, with --all-points, each labelled point by
+itself.
 
 Checked: what is charged never exceeds the device and nobody holds more than it is charged with; what the
-driver has given out never exceeds the device; every page is what was written to it; no operation of a
-survivor takes longer than a minute; all end, and leave nothing behind. Prints the seed, and counts.
+driver has given out never exceeds the device; every page is what was written to it, and most are looked at
+before they are written again or freed, so that no move goes unseen; no call of a survivor takes longer than a
+minute; the segment is sound (kvshim check); all end, and leave nothing behind. Prints the seed, and
+counts.
 """
 import argparse
 import os
@@ -27,7 +30,7 @@ import time
 N_PROCESSES = 8
 DEVICE = 128 << 20
 PATIENCE = 120  # seconds, until something that must happen counts as hanging
-STALL_MS = 60000  # of one operation, on the slowest machine
+STALL_MS = 60000  # of one call, on the slowest machine
 
 
 class Failed(Exception):
@@ -47,6 +50,20 @@ class Device:
         open(self.log, "w", encoding="ascii").close()
         self.watch = subprocess.Popen([options.watch, self.segments, str(options.seed)], text=True,
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def operator(self, points):
+        """Somebody who changes limits and asks, and may die of it. Only its exit status counts."""
+        return subprocess.Popen([self.options.watch, self.segments, str(self.options.seed)], text=True,
+                                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                env={"CHAOS_POINTS": points, "CHAOS_LOG": self.log})
+
+    def check(self):
+        """As people do."""
+        for name in os.listdir(self.segments):
+            said = subprocess.run([self.options.kvshim, "check", os.path.join(self.segments, name)], text=True,
+                                  capture_output=True, timeout=PATIENCE, check=False)
+            if said.returncode or ": sound, " not in said.stdout:
+                raise Failed(f"kvshim check: {said.stdout}{said.stderr}")
 
     def used(self):
         """Bytes that the driver has given out: rows of pid, start and bytes per device."""
@@ -113,7 +130,7 @@ class Worker:
         return True
 
     def finish(self):
-        """It verifies all its pages and ends. Returns (operations, longest in ms), (0, 0) if it died."""
+        """It verifies all its pages and ends. Returns operations, the longest call in ms and which."""
         deadline = time.monotonic() + PATIENCE
         try:
             self.process.stdin.close()
@@ -129,25 +146,60 @@ class Worker:
         self.process.stdout.close()
         if self.process.returncode and not (self.expected and self.process.returncode < 0):
             raise Failed(f"a worker ended with {self.process.returncode}: {said}")
-        match = re.search(r"^ok (\d+) (\d+)$", said, re.M)
+        match = re.search(r"^ok (\d+) (\d+) (.+)$", said, re.M)
         if not match and self.process.returncode == 0:
             raise Failed(f"a worker said: {said}")
-        return (int(match[1]), int(match[2])) if match else (0, 0)
+        return (int(match[1]), int(match[2]), match[3]) if match else (0, 0, "")
 
 
 def finish_all(workers):
     counts = [worker.finish() for worker in workers]
-    longest = max((ms for _, ms in counts), default=0)
+    longest, call = max(((ms, call) for _, ms, call in counts), default=(0, ""))
     if longest > STALL_MS:
-        raise Failed(f"an operation took {longest} ms")
-    return sum(n for n, _ in counts), longest
+        raise Failed(f"{call} took {longest} ms")
+    return sum(n for n, _, _ in counts), longest, call
+
+
+class Operator:
+    """One after the other: each dies sooner or later, at one of the points."""
+
+    def __init__(self, device, one_in=20, label=""):
+        self.device, self.one_in, self.label, self.n_died = device, one_in, label, 0
+        self.process, self.number = None, 0
+
+    def change(self):
+        if self.process and self.process.poll() is not None:
+            if self.process.returncode != -signal.SIGKILL:
+                raise Failed(f"an operator ended with {self.process.returncode}")
+            self.n_died += 1
+            self.close()
+        if not self.process:
+            self.number += 1
+            points = f"{self.one_in}:{self.device.options.seed + self.number}" + (f":{self.label}" if self.label else "")
+            self.process = self.device.operator(points)
+        self.process.send_signal(signal.SIGCONT)
+        try:
+            self.process.stdin.write("c\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass
+
+    def close(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            try:
+                self.process.stdin.close()
+            except BrokenPipeError:
+                pass
+            self.process = None
 
 
 def random_part(options, seconds):
     rnd = random.Random(options.seed)
     device = Device(options)
     n = {"killed": 0, "ended": 0, "stopped": 0, "died at a point": 0, "looks": 0}
-    workers, stopped, most = [], [], 0
+    workers, stopped, most, operator = [], [], 0, Operator(device)
 
     def start():
         points = f"{rnd.choice((40, 400))}:{rnd.getrandbits(32)}" if rnd.random() < 0.6 else None
@@ -183,24 +235,29 @@ def random_part(options, seconds):
                 stopped.pop(0).signal(signal.SIGCONT)
             device.look(change=rnd.random() < 0.3)
             n["looks"] += 1
+            if rnd.random() < 0.2:
+                operator.change()
             used = device.used() if os.path.exists(device.table) else 0
             most = max(most, used)
             if used > DEVICE:
                 raise Failed(f"the driver has given out {used} of {DEVICE} bytes")
             time.sleep(rnd.random() * 0.05)
+        operator.close()
+        n["operators died"] = operator.n_died
         for worker in workers:
             worker.expected = worker.expected or worker.process.poll() is not None
-        operations, longest = finish_all(workers)
+        operations, longest, call = finish_all(workers)
         device.look()
         end_of(device)
     except Failed:
+        operator.close()
         for worker in workers:
             worker.process.kill()
         raise
     finally:
         print(f"random: {n}, most of the device in use {most >> 20} of {DEVICE >> 20} MiB, "
               f"died or stopped at {len(options.seen)} points")
-    print(f"random: survivors did {operations} operations, the longest took {longest} ms "
+    print(f"random: survivors did {operations} operations, the longest call took {longest} ms ({call}) "
           "without the time that it was stopped")
 
 
@@ -208,6 +265,7 @@ def end_of(device):
     """The last of all joins and leaves: it finds what the dead have left, and removes the file."""
     last = Worker(device, 1)
     time.sleep(0.2)
+    device.check()
     last.finish()
     device.options.seen |= device.points()
     device.close()
@@ -226,6 +284,7 @@ def each_point(options):
     """Among three others, one process after the other that dies at this point."""
     for label in labels(options.source):
         device = Device(options)
+        operator = Operator(device, 2, label)
         others = [Worker(device, i, idle_ms=(0, 50, 0)[i]) for i in range(3)]
         try:
             for round_ in range(3):
@@ -233,15 +292,19 @@ def each_point(options):
                 deadline = time.monotonic() + 2
                 while dying.process.poll() is None and time.monotonic() < deadline:
                     device.look(change=True)
+                    operator.change()
                     dying.process.send_signal(signal.SIGCONT)
                     time.sleep(0.02)
                 dying.expected = True
-                dying.process.kill()
-                dying.finish()
+                if round_ == 1:
+                    dying.process.kill()
+                dying.finish()  # the others leave, and may die of that
+            operator.close()
             finish_all(others)
             device.look()
             end_of(device)
         except Failed as failed:
+            operator.close()
             for worker in others:
                 worker.process.kill()
             raise Failed(f"at '{label}': {failed}") from failed
@@ -250,7 +313,7 @@ def each_point(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("library", "simgpu", "worker", "watch", "source"):
+    for name in ("library", "simgpu", "worker", "watch", "kvshim", "source"):
         parser.add_argument(name, type=os.path.abspath)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--seed", type=int, default=int(os.environ.get("KV_TEST_SEED", "1")))
