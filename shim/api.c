@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -59,9 +60,23 @@ int kv_api_refuse(int error, const char *call, const char *format, ...)
 	return error;
 }
 
+bool kv_api_may_predict = true;
+
 int kv_api_ready(void)
 {
-	return kv_hooks_mode() == KV_HOOKS_ACTIVE ? 0 : KVSHIM_ERR_INERT;
+	/* atomic: relaxed; worth a line once, whoever says it */
+	static _Atomic bool was_ready;
+
+	if (kv_hooks_mode() == KV_HOOKS_ACTIVE) {
+		if (!atomic_load_explicit(&was_ready, memory_order_relaxed))
+			atomic_store_explicit(&was_ready, true, memory_order_relaxed);
+		return 0;
+	}
+	if (atomic_exchange_explicit(&was_ready, false, memory_order_relaxed))
+		kv_log(KV_LOG_WARN, "api",
+			"no call does anything any more: this is a forked child, or the shim has "
+			"given up");
+	return KVSHIM_ERR_INERT;
 }
 
 /* The first member of every structure. */

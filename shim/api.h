@@ -20,7 +20,12 @@ int kv_api_error(int error);
 int kv_api_refuse(int error, const char *call, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* 0 if the shim is at work in this process, else KVSHIM_ERR_INERT. */
+/* Whether pools may look ahead (KVSHIM_PREDICT). Written before the first driver call returns, then
+ * constant. */
+extern bool kv_api_may_predict;
+
+/* 0 if the shim is at work in this process, else KVSHIM_ERR_INERT; said in a line, once, if it was
+ * at work before (in a forked child, for one). */
 int kv_api_ready(void);
 
 /* Copies as much of a structure as both sides have, and clears the rest; size is kept. INVALID:

@@ -205,7 +205,7 @@ int kvshim_pool_create(const struct kvshim_pool_desc *desc, uint64_t *ret_pool)
 		goto managed;
 	pool->base = kv_reservation_base(pool->r);
 	pool->space = kv_reservation_space(pool->r);
-	pool->predicts = d.flags & KVSHIM_POOL_PREDICT;
+	pool->predicts = kv_api_may_predict && (d.flags & KVSHIM_POOL_PREDICT);
 	pthread_mutex_lock(&pools.mutex);
 	if (pools.last_id < POOLS_MAX) {
 		pool->id = *ret_pool = ++pools.last_id;

@@ -12,6 +12,7 @@
 
 #include "core/tag_rules.h"
 #include "hooks/hooks.h"
+#include "shim/api.h"
 #include "shim/config.h"
 #include "shim/rules.h"
 #include "shim/log.h"
@@ -130,6 +131,7 @@ int kv_embed_setup(struct kv_hooks_config *ret_config)
 	set_segment();
 	fill_core(&ret_config->core);
 	fill_select(&ret_config->select);
+	kv_api_may_predict = kv_config_number(&config, KV_OPT_PREDICT) != 0;
 	ret_config->tag_rules = kv_config_text(&config, KV_OPT_TAGS);
 	if (kv_tag_rules_check(ret_config->tag_rules) < 0)
 		complain(NULL, "KVSHIM_TAGS has a rule that is not understood and does not count: "

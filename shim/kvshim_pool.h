@@ -12,7 +12,9 @@
 #define KVSHIM_POOL_H
 
 enum kvshim_pool_flags {
-	KVSHIM_POOL_PREDICT = 1, /* back memory ahead of requests, from their history */
+	/* Back memory ahead of requests, from their history; the operator may have switched that
+	 * off (KVSHIM_PREDICT=off). */
+	KVSHIM_POOL_PREDICT = 1,
 };
 
 struct kvshim_pool_desc {
@@ -121,7 +123,8 @@ KVSHIM_FUNCTION(int, kvshim_cache_extend,
 	(uint64_t cache, int64_t tokens, int when_short, uint32_t timeout_ms,
 		struct kvshim_cache *ret_cache),
 	(cache, tokens, when_short, timeout_ms, ret_cache), KVSHIM_ERR_ABSENT)
-/* Work submitted so far may still use it. UNKNOWN: no such cache, or freed before. */
+/* Work submitted so far may still use it. Its place may be the next cache's at once: use the caches
+ * of a pool in one stream, or synchronise first. UNKNOWN: no such cache, or freed before. */
 KVSHIM_FUNCTION(int, kvshim_cache_free, (uint64_t cache), (cache), KVSHIM_ERR_ABSENT)
 
 struct kvshim_pool_stats {

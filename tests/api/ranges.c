@@ -47,9 +47,54 @@ static void ranges(void)
 	is_tagged(PAGE, "cache");
 	nvtxDomainRangePop(domain);
 	is_tagged(PAGE, "native");
+	event.messageType = NVTX_MESSAGE_TYPE_REGISTERED;
+	event.message.registered = nvtxDomainRegisterStringA(domain, "kv by handle");
+	nvtxDomainRangePushEx(domain, &event);
+	is_tagged(PAGE, "kv by handle");
+	nvtxDomainRangePop(domain);
+	event.message.registered = nvtxDomainRegisterStringW(domain, L"kv w\u00efde");
+	nvtxDomainRangePushEx(domain, &event);
+	is_tagged(PAGE, "kv w\u00efde");
+	nvtxDomainRangePop(domain);
+	event.message.registered = NULL;
+	nvtxDomainRangePushEx(domain, &event);
+	is_tagged(PAGE, "native");
+	nvtxDomainRangePop(domain);
 	nvtxRangePop();
 	CHECK(nvtxRangePop() < 0);
 	nvtxDomainDestroy(domain);
+}
+
+static void wide(void)
+{
+	/* Of one, two, three and four bytes; no character; and one that is cut. */
+	static const wchar_t odd[] = {L'k', L'v', L' ', 0xdf, 0x20ac, 0x1f600, 0xd800, 0x110000, 0};
+	nvtxEventAttributes_t event = {.version = NVTX_VERSION,
+		.size = NVTX_EVENT_ATTRIB_STRUCT_SIZE,
+		.messageType = NVTX_MESSAGE_TYPE_UNICODE,
+		.message.unicode = L"cache"};
+	wchar_t endless[400] = L"kv ";
+
+	nvtxRangePushW(L"kv wide");
+	is_tagged(PAGE, "kv wide");
+	nvtxRangePushW(L"other");
+	nvtxRangePop();
+	is_tagged(PAGE, "kv wide");
+	nvtxRangePop();
+	nvtxRangePushEx(&event);
+	is_tagged(PAGE, "cache");
+	nvtxRangePop();
+	nvtxRangePushW(odd);
+	is_tagged(PAGE, "kv \u00df\u20ac\U0001f600??");
+	nvtxRangePop();
+	for (int i = 3; i < 399; i++)
+		endless[i] = 0x20ac;
+	nvtxRangePushW(endless); /* 31 bytes of it are the tag */
+	is_tagged(PAGE, "kv \u20ac\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac\xe2");
+	nvtxRangePop();
+	nvtxRangePushW(NULL);
+	is_tagged(PAGE, "native");
+	nvtxRangePop();
 }
 
 static void rules(void)
@@ -71,6 +116,7 @@ int main(void)
 	OK(cuDevicePrimaryCtxRetain(&context, device));
 	OK(cuCtxSetCurrent(context));
 	says("ranges that are listed are tags", ranges);
+	says("wide names, too", wide);
 	says("what the program does not tag, the operator does", rules);
 	OK(cuDevicePrimaryCtxRelease(device));
 	return failures ? 1 : 0;
