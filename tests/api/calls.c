@@ -201,6 +201,43 @@ static void regions(void)
 
 /* ---- numbers ---- */
 
+/* Nothing is written behind the structure that a program has. */
+#define GUARDED(type, call) \
+	do { \
+		struct { \
+			struct type it; \
+			uint64_t guard; \
+		} g; \
+		memset(&g, 0xa5, sizeof(g)); \
+		g.it.size = sizeof(g.it); \
+		GOOD(call); \
+		CHECK(g.it.size == sizeof(g.it) && g.guard == 0xa5a5a5a5a5a5a5a5u); \
+	} while (0)
+
+static void guarded(uint64_t kv)
+{
+	struct kvshim_range range = {kv, PAGE, PAGE};
+	struct kvshim_region_desc desc = {sizeof(desc), 8, 1, &range, 0, 0, "kv"};
+	struct kvshim_pool_desc pool = {sizeof(pool), BIG, 0, 0, "pool"};
+	struct kvshim_model_desc model = {sizeof(model), 4, 8, 64, 2, 0, 1024, 0, 0, "llama"};
+	uint64_t region, p, m, cache = 0;
+
+	GUARDED(kvshim_stats, kvshim_stats_get(0, &g.it));
+	GUARDED(kvshim_quota, kvshim_quota_get(0, &g.it));
+	GUARDED(kvshim_reservation, kvshim_reservation_next(kv - 1, &g.it));
+	GOOD(kvshim_region_declare(&desc, &region));
+	GUARDED(kvshim_region_stats, kvshim_region_stats_get(region, &g.it));
+	GOOD(kvshim_region_end(region));
+	GOOD(kvshim_pool_create(&pool, &p));
+	GOOD(kvshim_model_register(p, &model, &m));
+	GUARDED(kvshim_pool_stats, kvshim_pool_stats_get(p, &g.it));
+	GUARDED(kvshim_model_stats, kvshim_model_stats_get(m, &g.it));
+	GUARDED(kvshim_cache, (kvshim_cache_alloc(m, 1, 0, 0, &g.it) || (cache = g.it.id) == 0));
+	GUARDED(kvshim_cache, kvshim_cache_extend(cache, 2, 0, 0, &g.it));
+	GOOD(kvshim_cache_free(cache));
+	GOOD(kvshim_pool_destroy(p));
+}
+
 static void numbers(void)
 {
 	CUdeviceptr kv = reserve(BIG);
@@ -224,6 +261,7 @@ static void numbers(void)
 	CHECK(newer.stats.backed == PAGE && newer.stats.backed_peak == 77);
 	GOOD(kvshim_quota_get(0, &quota));
 	CHECK(quota.backed == PAGE && quota.growth == BIG - PAGE && quota.limit == BIG);
+	guarded(kv);
 	REFUSED(DEVICE, kvshim_stats_get(9, &stats));
 	REFUSED(DEVICE, kvshim_stats_get(-1, &stats));
 	REFUSED(DEVICE, kvshim_quota_get(64, &quota));
@@ -350,12 +388,16 @@ static void in_a_child(void)
 	int status = -1;
 	pid_t child = fork();
 
-	if (child == 0)
+	if (child == 0) {
+		long before = log_lines();
+
 		_exit(kvshim_stats_get(0, &stats) == KVSHIM_ERR_INERT &&
 					kvshim_touch(1, NULL, 0) == KVSHIM_ERR_INERT &&
-					kvshim_active() == KVSHIM_ERR_INERT
+					kvshim_active() == KVSHIM_ERR_INERT &&
+					log_lines() == before + 1
 				? 0
 				: 1);
+	}
 	CHECK(waitpid(child, &status, 0) == child && status == 0);
 	OK(cuMemFree(kv));
 }
@@ -400,25 +442,32 @@ static int without_the_shim(void)
 	return failures ? 1 : 0;
 }
 
+/* Which version the shim has, if it is not this program's. */
+static int version(const char *of)
+{
+	return KVSHIM_API_VERSION + (!strcmp(of, "newer") ? 1 : !strcmp(of, "older") ? -1 : 0);
+}
+
 int main(int argc, char **argv)
 {
+	const char *how = argc > 1 ? argv[1] : "same"; /* newer, older: the shim; limited; absent */
 	CUcontext context;
 	CUdevice device;
 
-	if (argc > 1 && !strcmp(argv[1], "absent"))
+	if (!strcmp(how, "absent"))
 		return without_the_shim();
 	/* Lines of the shim go to a file from here on. */
 	close(2);
 	if (mkstemp(log_path) != 2)
 		return 1;
-	CHECK(kvshim_version() == KVSHIM_API_VERSION && kvshim_active() == 0);
+	CHECK(kvshim_version() == version(how) && kvshim_active() == 0);
 	ERR(INERT, kvshim_touch(1, NULL, 0));
 	OK(cuInit(0));
 	OK(cuDeviceGet(&device, 0));
 	OK(cuDevicePrimaryCtxRetain(&context, device));
 	OK(cuCtxSetCurrent(context));
 	CHECK(kvshim_active() == 1);
-	if (argc > 1) {
+	if (!strcmp(how, "limited")) {
 		says("the operator's maximum is in the quota", limited);
 		OK(cuDevicePrimaryCtxRelease(device));
 		unlink(log_path);
