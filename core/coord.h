@@ -139,7 +139,8 @@ void kv_coord_answer(struct kv_coord *coord, const struct kv_coord_asked *asked,
  * Limits of this process that have changed since it last asked. False: none (one relaxed load).
  */
 bool kv_coord_new_limits(struct kv_coord *coord, struct kv_coord_limits *ret_limits);
-/* The agent is alive. To be called at every turn. */
+/* The agent is alive. To be called at every turn, by one thread. Takes the mark of a living owner
+ * again if the program has closed the file. */
 void kv_coord_beat(struct kv_coord *coord);
 
 /* For tests. */

@@ -300,9 +300,14 @@ bool kv_coord_new_limits(struct kv_coord *coord, struct kv_coord_limits *ret_lim
 
 void kv_coord_beat(struct kv_coord *coord)
 {
-	if (kv_coord_is_mine(coord))
-		__atomic_store_n(&coord->file.segment->accounts[coord->index].alive_ns,
-			kv_coord_now_ns(), __ATOMIC_RELAXED);
+	if (!kv_coord_is_mine(coord))
+		return;
+	/* Who closes our descriptor, or another of this file, drops our record lock, by which other
+	 * pid namespaces know us. To take what one has changes nothing. */
+	if (kv_coord_file_keep(&coord->file) >= 0)
+		kv_coord_file_mark(&coord->file, coord->index);
+	__atomic_store_n(&coord->file.segment->accounts[coord->index].alive_ns, kv_coord_now_ns(),
+		__ATOMIC_RELAXED);
 }
 
 void kv_coord_put_activity(struct kv_coord *coord, enum kv_coord_activity activity)

@@ -152,17 +152,20 @@ static bool may_use(const struct stat *info, const struct kv_coord_request *requ
 }
 
 /* Whose file, and is it as long as it must be before a mapping of it is touched? */
-static int check_file(
-	int fd, const struct kv_coord_request *request, char *text, uint32_t text_size)
+static int check_file(struct kv_coord_file *file, const struct kv_coord_request *request,
+	char *text, uint32_t text_size)
 {
 	union {
 		uint8_t bytes[64];
 		uint64_t aligned;
 	} head = {{0}};
 	struct stat info;
+	int fd = file->fd;
 
 	if (fstat(fd, &info) != 0)
 		return -errno;
+	file->device = info.st_dev;
+	file->inode = info.st_ino;
 	if (!S_ISREG(info.st_mode)) {
 		if (text && text_size)
 			snprintf(text, text_size, "not a regular file");
@@ -186,7 +189,7 @@ static int open_once(const struct kv_coord_request *request, struct kv_coord_fil
 	file->fd = open(file->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (file->fd < 0)
 		return -errno;
-	error = check_file(file->fd, request, text, text_size);
+	error = check_file(file, request, text, text_size);
 	if (error)
 		goto close_fd;
 	file->segment =
@@ -237,17 +240,61 @@ int kv_coord_file_attach(
 	return open_once(NULL, ret_file, text, text_size);
 }
 
+static bool is_it(const struct kv_coord_file *file, const struct stat *info)
+{
+	return info->st_dev == file->device && info->st_ino == file->inode;
+}
+
+/* The descriptor, or -1 if it is not ours any more. */
+static int own_fd(const struct kv_coord_file *file)
+{
+	int fd = __atomic_load_n(&file->fd, __ATOMIC_RELAXED);
+	struct stat info;
+
+	return fd >= 0 && fstat(fd, &info) == 0 && is_it(file, &info) ? fd : -1;
+}
+
+void kv_coord_file_let_go(struct kv_coord_file *file)
+{
+	int fd = own_fd(file);
+
+	__atomic_store_n(&file->fd, -1, __ATOMIC_RELAXED);
+	if (fd >= 0)
+		close(fd);
+}
+
 void kv_coord_file_close(struct kv_coord_file *file)
 {
 	munmap(file->segment, sizeof(*file->segment));
-	close(file->fd);
+	kv_coord_file_let_go(file);
+}
+
+int kv_coord_file_keep(struct kv_coord_file *file)
+{
+	struct stat info;
+	int fd;
+
+	if (own_fd(file) >= 0)
+		return 0;
+	fd = open(file->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &info) != 0 || !is_it(file, &info)) {
+		close(fd);
+		return -ESTALE;
+	}
+	__atomic_store_n(&file->fd, fd, __ATOMIC_RELAXED);
+	return 1;
 }
 
 bool kv_coord_file_is_linked(const struct kv_coord_file *file)
 {
+	int fd = own_fd(file);
 	struct stat info;
 
-	return fstat(file->fd, &info) == 0 && info.st_nlink > 0;
+	if (fd >= 0)
+		return fstat(fd, &info) == 0 && info.st_nlink > 0;
+	return stat(file->path, &info) == 0 && is_it(file, &info);
 }
 
 static struct flock byte_of(uint32_t index, short type)
@@ -260,7 +307,7 @@ int kv_coord_file_mark(const struct kv_coord_file *file, uint32_t index)
 {
 	struct flock lock = byte_of(index, F_WRLCK);
 
-	if (fcntl(file->fd, F_SETLK, &lock) == 0)
+	if (fcntl(own_fd(file), F_SETLK, &lock) == 0)
 		return 0;
 	return errno == EACCES ? -EAGAIN : -errno;
 }
@@ -269,14 +316,14 @@ void kv_coord_file_unmark(const struct kv_coord_file *file, uint32_t index)
 {
 	struct flock lock = byte_of(index, F_UNLCK);
 
-	fcntl(file->fd, F_SETLK, &lock);
+	fcntl(own_fd(file), F_SETLK, &lock);
 }
 
 int kv_coord_file_is_marked(const struct kv_coord_file *file, uint32_t index)
 {
 	struct flock lock = byte_of(index, F_WRLCK);
 
-	if (fcntl(file->fd, F_GETLK, &lock) != 0)
+	if (fcntl(own_fd(file), F_GETLK, &lock) != 0)
 		return -errno;
 	return lock.l_type != F_UNLCK;
 }

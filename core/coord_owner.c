@@ -37,13 +37,34 @@ static size_t read_file(const char *path, char *text, size_t size)
 	return n > 0 ? (size_t)n : 0;
 }
 
-/* Field 22 of /proc/PID/stat. The name in field 2 may contain anything: count from its last ')'. */
+/*
+ * Does /proc show the pid namespace that we live in? Not if a program was put into another one
+ * without a /proc of its own: what stands under a pid there is about somebody else.
+ */
+static bool proc_is_ours(void)
+{
+	char link[32];
+	ssize_t n = readlink("/proc/self", link, sizeof(link) - 1);
+
+	if (n <= 0)
+		return false;
+	link[n] = '\0';
+	return strtol(link, NULL, 10) == getpid();
+}
+
+/* Field 22 of /proc/PID/stat; 0: cannot be told. The name in field 2 may contain anything: count
+ * from its last ')'. */
 static uint64_t start_of(int32_t pid)
 {
 	char path[32], text[1024];
 	char *at;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	if (pid == (int32_t)getpid())
+		snprintf(path, sizeof(path), "/proc/self/stat");
+	else if (proc_is_ours())
+		snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	else
+		return 0;
 	if (!read_file(path, text, sizeof(text)))
 		return 0;
 	at = strrchr(text, ')');
@@ -104,7 +125,8 @@ enum kv_coord_life kv_coord_owner_life(const struct kv_coord_slot *copy)
 
 	if (copy->owner_pid <= 0)
 		return KV_COORD_DEAD;
-	if (here && copy->owner_pidns && copy->owner_pidns != here)
+	/* without /proc nobody can say where anybody is */
+	if (!here || copy->owner_pidns != here)
 		return KV_COORD_ELSEWHERE;
 	if (has_exited(copy->owner_pid))
 		return KV_COORD_DEAD;

@@ -17,7 +17,7 @@
 struct kv_coord_ledger;
 
 struct kv_coord {
-	struct kv_coord_file file;  /* immutable after join */
+	struct kv_coord_file file;  /* immutable after join, but for its descriptor */
 	uint32_t index;             /* immutable after join; KV_COORD_SLOTS: no slot of its own */
 	uint32_t generation;        /* immutable after join; of the slot when it was claimed */
 	uint64_t lock_timeout_ns;   /* immutable after join */

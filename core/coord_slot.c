@@ -372,8 +372,7 @@ void kv_coord_leave(struct kv_coord *coord)
 	else if (coord->index < KV_COORD_SLOTS)
 		return; /* has left before, or a forked child */
 	/* the mapping stays: another thread may be just behind a put */
-	close(coord->file.fd);
-	coord->file.fd = -1;
+	kv_coord_file_let_go(&coord->file);
 }
 
 void kv_coord_forget(struct kv_coord *coord)

@@ -2,6 +2,7 @@
 /* test_segment.c - processes that share a segment: arriving, leaving, dying, and being forged. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/coord.h"
+#include "core/coord_private.h"
 #include "tests/shim/segment_child.h"
 #include "tests/shim/segment_place.h"
 
@@ -303,6 +304,92 @@ Test(segment, a_reader_never_takes_a_torn_write_for_a_whole_one)
 	}
 	kill_child(&child);
 	cr_assert_gt(n_read, 0u);
+}
+
+/* What daemons do to descriptors that they do not know: another file gets the number. */
+static int close_the_file(void)
+{
+	struct stat file, info;
+	int last = -1, null = open("/dev/null", O_RDWR);
+
+	if (null < 0 || stat(place.path, &file) != 0)
+		return -1;
+	for (int fd = 3; fd < 1024; fd++) {
+		if (fstat(fd, &info) != 0 || info.st_ino != file.st_ino ||
+			info.st_dev != file.st_dev)
+			continue;
+		last = dup2(null, fd);
+	}
+	return last;
+}
+
+static int body_close_the_file(struct child *self)
+{
+	struct kv_coord *coord;
+	struct stat info;
+	int fd;
+
+	if (place_join(&coord, NULL, 0) != 0)
+		return 1;
+	kv_coord_segment(coord)->slots[kv_coord_slot_index(coord)].owner_pidns++;
+	/* a copy is as good as the thing itself: the locks are gone */
+	close(open(place.path, O_RDWR));
+	kv_coord_beat(coord);
+	ready_and_wait(self);
+	fd = close_the_file();
+	if (fd < 0)
+		return 2;
+	kv_coord_beat(coord);
+	ready_and_wait(self);
+	if (kv_coord_segment(coord)->slots[kv_coord_slot_index(coord)].generation != 1)
+		return 3;
+	kv_coord_leave(coord);
+	/* the number is the program's */
+	return fstat(fd, &info) == 0 && S_ISCHR(info.st_mode) ? 0 : 4;
+}
+
+/* To the next ready_and_wait(). */
+static void proceed(struct child *child)
+{
+	char byte;
+
+	cr_assert_eq(write(child->to, "g", 1), 1);
+	cr_assert_eq(read(child->from, &byte, 1), 1);
+}
+
+Test(segment, a_program_that_closes_our_file_stays_known_in_other_pid_namespaces)
+{
+	struct kv_coord *keeper = join(), *other;
+	struct child child = start(body_close_the_file);
+
+	other = join();
+	cr_assert_eq(kv_coord_slot_index(other), 2u);
+	proceed(&child);
+	kv_coord_leave(other);
+	other = join();
+	cr_assert_eq(kv_coord_slot_index(other), 2u);
+	cr_assert_eq(finish(&child), 0);
+	kv_coord_leave(other);
+	kv_coord_leave(keeper);
+	cr_assert_neq(access(place.path, F_OK), 0);
+}
+
+/* Who looks after others through a descriptor that is not the segment's any more takes nobody for
+ * dead, and still knows whether it is the last one. */
+Test(segment, who_has_lost_its_descriptor_takes_nobodys_slot_and_leaves_nothing_behind)
+{
+	struct kv_coord *keeper = join();
+	struct child child = start(body_join_and_leave);
+
+	kv_coord_segment(keeper)->slots[1].owner_pidns++;
+	cr_assert_geq(close_the_file(), 0);
+	cr_assert_eq(kv_coord_lock(keeper), 0);
+	cr_assert_eq(kv_coord_sweep(keeper), 2u);
+	kv_coord_unlock(keeper);
+	kv_coord_segment(keeper)->slots[1].owner_pidns--;
+	cr_assert_eq(finish(&child), 0);
+	kv_coord_leave(keeper);
+	cr_assert_neq(access(place.path, F_OK), 0);
 }
 
 static int body_die_after_exec(struct child *self)
