@@ -20,6 +20,7 @@ struct sums {
 	uint64_t n_reservations;
 	uint64_t n_static;
 	uint64_t n_marked; /* pages that wait for a reap */
+	uint64_t n_spare;  /* pages that are kept for a while */
 };
 
 struct check {
@@ -74,6 +75,7 @@ static int check_page(struct check *check, struct kv_reservation *r, uint64_t i,
 	sums->in_state[page->state] += r->page_size;
 	sums->n_copies += page->host != NULL;
 	sums->n_marked += !!(page->flags & (KV_PAGE_ZERO | KV_PAGE_TRANSIENT | KV_PAGE_DEAD));
+	sums->n_spare += !!(page->flags & KV_PAGE_SPARE);
 	if (page->flags & KV_PAGE_HOST)
 		sums->on_host += r->page_size;
 	return 0;
@@ -89,7 +91,7 @@ static int check_wants(struct check *check, struct kv_reservation *r)
 	for (uint64_t i = 0; r->wants && i < r->n_pages; i++) {
 		n_wanted += r->wants[i] != 0;
 		n_ready += r->wants[i] != 0 && kv_page_is_ready(&r->pages[i]);
-		if (r->wants[i] && (r->pages[i].flags & KV_PAGE_DEAD))
+		if (r->wants[i] && (r->pages[i].flags & (KV_PAGE_DEAD | KV_PAGE_SPARE)))
 			return fail(check, "0x%llx page %llu: wanted and dead", base, LLX(i));
 	}
 	if (n_wanted != r->n_wanted || n_ready != r->n_wanted_ready)
@@ -202,6 +204,9 @@ static int check_space(struct check *check, struct kv_space *space, uint32_t *n_
 	if (sums.n_marked && !atomic_load(&space->marked))
 		return fail(check, "space: %llu pages marked, and nobody will look",
 			LLX(sums.n_marked));
+	if (sums.n_spare && !atomic_load(&space->lingering))
+		return fail(check, "%llu pages are kept for a while, and nobody knows",
+			LLX(sums.n_spare));
 	if (space->store.n_spares > space->store.max_spares)
 		return fail(check, "space: too many spares");
 	if (sums.n_reservations != kv_counted(&space->n_reservations) ||

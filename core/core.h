@@ -55,6 +55,7 @@ struct kv_core_config {
 	uint64_t host_budget;      /* bytes of host memory that may hold SPILLED pages, per space */
 	uint64_t overcommit_bytes; /* promise beyond device plus host budget, per space; 0: none */
 	uint64_t drain_timeout_ns; /* bound on one quiesce; 0: 50 ms */
+	uint64_t linger_ns;        /* see kv_release_later(); 0: until memory is asked for */
 	uint64_t idle_ns; /* evict everything after so long without a submission; 0: never */
 	/* One line for the operator; level 0 error, 1 warning, 2 info, 3 debug. May be NULL. No
 	 * lock of core is held. */
@@ -264,6 +265,13 @@ int kv_touch_transient(
  * no driver call. Returns the bytes that have been marked or dropped by this call.
  */
 uint64_t kv_release(struct kv_reservation *r, uint64_t offset, uint64_t length);
+/*
+ * [inside] The same, but pages that have memory keep it for a while, since they may be wanted again
+ * soon: unless they are touched, they are released when between half of kv_core_config.linger_ns
+ * and all of it is over, or first of all when memory is asked for (kv_evict()). What is in host
+ * memory stays. Makes no driver call. Returns the bytes that have been marked by this call.
+ */
+uint64_t kv_release_later(struct kv_reservation *r, uint64_t offset, uint64_t length);
 
 /*
  * [inside] Before the driver call of every submission: makes all static reservations whole. One

@@ -24,6 +24,7 @@ struct sweep {
 	uint64_t wanted;   /* device bytes still to be released; saturates at 0 */
 	uint64_t released; /* device bytes */
 	bool forgotten;    /* take only pages whose content is known not to matter */
+	bool spares;       /* beside them, those whose memory was to be kept for a while */
 	bool verify;       /* read MAYBE_ZERO pages, take those that are zero; keep no copies */
 	bool keep;         /* released handles become spares */
 	int error;         /* the first one */
@@ -36,19 +37,25 @@ struct sweep {
 /* True if the page's content will never be read: it may go without a look. */
 static bool is_forgotten(const struct kv_page *page)
 {
-	return page->flags & KV_PAGE_DEAD;
+	return page->flags & (KV_PAGE_DEAD | KV_PAGE_SPARE);
+}
+
+/* True if it goes in a walk that takes only what is forgotten. */
+static bool is_first(const struct sweep *sweep, const struct kv_page *page)
+{
+	return page->flags & (sweep->spares ? KV_PAGE_DEAD | KV_PAGE_SPARE : KV_PAGE_DEAD);
 }
 
 static bool is_wanted(const struct sweep *sweep, const struct kv_page *page)
 {
 	/* SPILLED pages cost no device memory; they go only when they cost nothing to lose. */
 	if (page->state == KV_PAGE_SPILLED)
-		return (sweep->forgotten && is_forgotten(page)) ||
+		return (sweep->forgotten && is_first(sweep, page)) ||
 		       (sweep->verify && (page->flags & MAYBE_ZERO));
 	if (page->state != KV_PAGE_BACKED)
 		return false;
 	if (sweep->forgotten)
-		return is_forgotten(page);
+		return is_first(sweep, page);
 	if (sweep->verify)
 		return page->flags & MAYBE_ZERO;
 	return true;
@@ -315,7 +322,7 @@ static int sweep_end(struct sweep *sweep, uint64_t start, uint64_t *ret_bytes)
 
 int kv_evict(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes)
 {
-	struct sweep sweep = {.space = space, .wanted = bytes};
+	struct sweep sweep = {.space = space, .wanted = bytes, .spares = true};
 	uint64_t start;
 	int error;
 
@@ -343,7 +350,8 @@ int kv_evict(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes)
 
 int kv_evict_one(struct kv_reservation *r, uint64_t *ret_bytes)
 {
-	struct sweep sweep = {.space = kv_reservation_space_of(r), .wanted = UINT64_MAX};
+	struct sweep sweep = {
+		.space = kv_reservation_space_of(r), .wanted = UINT64_MAX, .spares = true};
 	uint64_t start;
 	int error;
 

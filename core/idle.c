@@ -238,6 +238,8 @@ int kv_space_attend(struct kv_space *space)
 	if (error == 0 || error == -EEXIST)
 		error = kv_agent_add(space->agent, kv_reap_task, space);
 	if (error == 0 || error == -EEXIST)
+		error = kv_agent_add(space->agent, kv_linger_task, space);
+	if (error == 0 || error == -EEXIST)
 		error = kv_agent_add(space->agent, kv_promote_task, space);
 	if ((error == 0 || error == -EEXIST) && space->sink.turn)
 		error = kv_agent_add(space->agent, turn_task, space);

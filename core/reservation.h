@@ -24,9 +24,12 @@ enum {
 	KV_PAGE_DEAD = 1 << 3,      /* what is in it is never read; untouched since (P5, P7, P8) */
 	KV_PAGE_HOST = 1 << 4,      /* the memory behind it is host memory */
 	KV_PAGE_BIG = 1 << 5,       /* mapped by the reservation's one big handle */
+	KV_PAGE_SPARE = 1 << 6,     /* as DEAD, but its memory is kept for a while */
+	KV_PAGE_OLD = 1 << 7,       /* beside SPARE: half of that while is over */
 
 	/* What the application's next access makes untrue. */
-	KV_PAGE_GUESSES = KV_PAGE_ZERO | KV_PAGE_ZEROING | KV_PAGE_TRANSIENT | KV_PAGE_DEAD,
+	KV_PAGE_GUESSES = KV_PAGE_ZERO | KV_PAGE_ZEROING | KV_PAGE_TRANSIENT | KV_PAGE_DEAD |
+			  KV_PAGE_SPARE | KV_PAGE_OLD,
 };
 
 /*

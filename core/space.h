@@ -35,6 +35,7 @@ struct kv_core {
 struct kv_reap_state {
 	uint64_t seen_ns; /* marks were first seen */
 	uint64_t last_ns; /* the last reap */
+	uint64_t aged_ns; /* pages that are kept were last looked at, or began to be */
 };
 
 struct kv_space {
@@ -70,6 +71,9 @@ struct kv_space {
 	/* Some page may be marked for a reap. atomic: seq_cst; set inside the gate after the mark,
 	 * cleared before the pages are looked at */
 	_Atomic bool marked;
+	/* Some page may be kept for a while (KV_PAGE_SPARE). atomic: seq_cst; set after the mark,
+	 * cleared before the pages are looked at */
+	_Atomic bool lingering;
 
 	/* A flush has failed twice: fills or copies may still be under way, and nothing may be
 	 * unmapped or freed before a flush succeeds. atomic: relaxed; set and cleared with the gate
@@ -165,8 +169,19 @@ static inline void kv_space_mark(struct kv_space *space)
 		kv_agent_poke(space->agent);
 }
 
-/* A task of the agent: kv_reap() when something has been marked. */
+/* Pages have been marked as spare. No lock need be held; makes no driver call. */
+static inline void kv_space_linger(struct kv_space *space)
+{
+	/* A touch from now on must be felt: it takes the mark back. */
+	kv_core_lose(space->core);
+	if (!atomic_load(&space->lingering) && !atomic_exchange(&space->lingering, true))
+		kv_agent_poke(space->agent);
+}
+
+/* Tasks of the agent: kv_reap() when something has been marked, and marking spare pages that
+ * nobody has touched for long enough. */
 uint64_t kv_reap_task(void *ctx, uint64_t now_ns);
+uint64_t kv_linger_task(void *ctx, uint64_t now_ns);
 
 /* a + b, at most UINT64_MAX. */
 static inline uint64_t kv_add_sat(uint64_t a, uint64_t b)

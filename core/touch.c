@@ -37,7 +37,7 @@ static void use_pages(struct kv_reservation *r, uint64_t first, uint64_t end)
 		flags |= r->pages[i].flags;
 		r->pages[i].flags &= ~KV_PAGE_GUESSES;
 	}
-	if (flags & KV_PAGE_DEAD)
+	if (flags & (KV_PAGE_DEAD | KV_PAGE_SPARE))
 		kv_core_revise(kv_reservation_space_of(r)->core);
 }
 
@@ -260,7 +260,7 @@ static void guess_transient(struct kv_page *page, bool assume_dead)
 	page->flags &= ~(KV_PAGE_ZERO | KV_PAGE_ZEROING);
 	/* Dead only if whatever is written into it now is dead as well. */
 	if (!assume_dead)
-		page->flags &= ~KV_PAGE_DEAD;
+		page->flags &= ~(KV_PAGE_DEAD | KV_PAGE_SPARE | KV_PAGE_OLD);
 }
 
 int kv_touch_transient(struct kv_reservation *r, uint64_t offset, uint64_t length, bool assume_dead)
@@ -309,7 +309,20 @@ static bool release_page(struct kv_reservation *r, uint64_t i)
 	}
 	if (!kv_page_is_ready(page) || (page->flags & KV_PAGE_DEAD))
 		return false;
+	page->flags &= ~(KV_PAGE_SPARE | KV_PAGE_OLD);
 	page->flags |= KV_PAGE_DEAD;
+	return true;
+}
+
+/* One page whose content is dead and whose memory may be wanted soon. True if that is news. */
+static bool spare_page(struct kv_reservation *r, uint64_t i)
+{
+	struct kv_page *page = &r->pages[i];
+
+	if (!kv_page_is_ready(page) || (page->flags & (KV_PAGE_DEAD | KV_PAGE_SPARE)) ||
+		(r->wants && r->wants[i]))
+		return false;
+	page->flags |= KV_PAGE_SPARE;
 	return true;
 }
 
@@ -337,4 +350,25 @@ uint64_t kv_release(struct kv_reservation *r, uint64_t offset, uint64_t length)
 	if (slow)
 		kv_space_publish(kv_reservation_space_of(r));
 	return length;
+}
+
+uint64_t kv_release_later(struct kv_reservation *r, uint64_t offset, uint64_t length)
+{
+	uint64_t first, end, n = 0;
+
+	if (is_quiet(r) || !clip(r, &offset, &length))
+		return 0;
+	/* The rest of the last page belongs to nobody. */
+	if (offset + length >= kv_reservation_requested(r))
+		length = kv_reservation_reserved(r) - offset;
+	kv_lock_take(&r->lock);
+	if (kv_reservation_is_live(r) && !kv_reservation_is_static(r)) {
+		inner_pages(r, offset, length, &first, &end);
+		for (uint64_t i = first; i < end; i++)
+			n += spare_page(r, i);
+	}
+	kv_lock_drop(&r->lock);
+	if (n)
+		kv_space_linger(kv_reservation_space_of(r));
+	return n * kv_reservation_page_size(r);
 }

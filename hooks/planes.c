@@ -337,9 +337,17 @@ static bool is_proven(const struct kv_extent *x)
 	return false;
 }
 
-/* [mutex] Notes the extent in p. True if [*ret_from, x->end) may hold something to release. */
-static bool note_extent(struct plane *p, const struct kv_extent *x, struct kv_reservation *r,
-	uint64_t revision, uint64_t *ret_from)
+/* What a look at an extent has found: bytes from the reservation's base. */
+struct found {
+	bool proven;
+	bool news;      /* [from, end) may hold something to release */
+	uint64_t spare; /* the page from here on is dead, but may be wanted soon */
+	uint64_t from, end;
+};
+
+/* [mutex] Notes the extent in p. */
+static void note_extent(struct plane *p, const struct kv_extent *x, struct kv_reservation *r,
+	uint64_t revision, struct found *found)
 {
 	uint64_t page = kv_reservation_page_size(r), base = kv_reservation_base(r);
 	uint64_t pages = (x->live - base + page - 1) / page, from = base + (pages + 1) * page;
@@ -355,7 +363,7 @@ static bool note_extent(struct plane *p, const struct kv_extent *x, struct kv_re
 		news = GET(p->n_proofs) != proofs && is_proven(x);
 		SET(p->n_proofs, proofs);
 		if (!news)
-			return false;
+			return;
 		SET(p->proven, true);
 	}
 	SET(p->live_high, 0); /* in between it fits nothing */
@@ -363,27 +371,36 @@ static bool note_extent(struct plane *p, const struct kv_extent *x, struct kv_re
 	SET(p->dead_from, from);
 	SET(p->revision, revision);
 	SET(p->live_high, base + pages * page);
-	*ret_from = from;
-	return news && from < x->end;
+	*found = (struct found){
+		.proven = true,
+		.news = news && from < x->end,
+		.spare = pages * page,
+		.from = from - base,
+		.end = x->end - base,
+	};
 }
 
 static void read_slowly(const struct kv_extent *x)
 {
 	struct kv_reservation *r = kv_core_find(kv_hooks.core, x->plane);
-	uint64_t revision = kv_planes_revision(), from = 0;
-	bool full = false, news = false;
+	uint64_t revision = kv_planes_revision();
+	struct found found = {0};
 	struct plane *p;
+	bool full = false;
 
 	if (!r || kv_reservation_is_static(r))
 		return;
 	pthread_mutex_lock(&mutex);
 	p = entry(x->plane, x->row_stride, &full);
 	if (p)
-		news = note_extent(p, x, r, revision, &from);
+		note_extent(p, x, r, revision, &found);
 	pthread_mutex_unlock(&mutex);
 	say_full(full);
-	if (news)
-		kv_release(r, from - kv_reservation_base(r), x->end - from);
+	if (found.proven && found.spare < found.end)
+		kv_release_later(r, found.spare,
+			(found.from < found.end ? found.from : found.end) - found.spare);
+	if (found.news)
+		kv_release(r, found.from, found.end - found.from);
 }
 
 void kv_planes_read(const struct kv_extent *extent)

@@ -6,7 +6,8 @@
  * A plane is one tensor's rows. Recognised writers prove it: only what such a writer has written is
  * ever released, and only planes that were written in step are backed in step. Readers tell how
  * many rows are live: what is above is dead until it has been written again, all but one spare page
- * per plane, so that an extent that swings around a page boundary costs nothing.
+ * per plane, so that an extent that swings around a page boundary costs nothing. The spare page
+ * goes, too, when it is not used for a while (kv_release_later()).
  *
  * The table is of fixed size; a plane that does not fit is neither released nor backed ahead.
  * Within a page everything here is a hash look-up and some loads: no lock, no call into core. At a

@@ -39,6 +39,7 @@ static void fill_core(struct kv_core_config *core)
 	core->host_budget = (uint64_t)kv_config_number(&config, KV_OPT_HOST_BUDGET);
 	core->overcommit_bytes = (uint64_t)kv_config_number(&config, KV_OPT_OVERCOMMIT);
 	core->drain_timeout_ns = (uint64_t)kv_config_number(&config, KV_OPT_DRAIN_MS) * 1000000ull;
+	core->linger_ns = (uint64_t)kv_config_number(&config, KV_OPT_LINGER_MS) * 1000000ull;
 	core->idle_ns = (uint64_t)kv_config_number(&config, KV_OPT_IDLE_MS) * 1000000ull;
 	core->log = kv_log_sink;
 	core->log_ctx = NULL;

@@ -4,7 +4,8 @@
  * row by row by an index array, read up to an extent. With the shim and its kernel rules: what is
  * backed after each step, and how many driver calls that took.
  *
- * Argument "graph": each decode is captured and launched as a graph.
+ * Argument "graph": each decode is captured and launched as a graph. Argument "linger": only
+ * whether spare pages go, which is for KVSHIM_LINGER_MS to say.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -36,7 +37,7 @@ extern const char planes_ptx[];
 static CUstream stream;
 static CUfunction set_rows, attention, shift;
 static CUdeviceptr cache, scratch, indices[2];
-static bool as_graph, rules;
+static bool as_graph, linger, rules;
 
 /* ---- one parameter block ---- */
 
@@ -312,6 +313,19 @@ static void shrinking(void)
 	expect_pages(2 * PLANES, 2 * PLANES, "live and spare pages stay");
 }
 
+/* Again and again: the pages come back with what is written, and go with the extent. */
+static void lingering(void)
+{
+	for (uint32_t i = 0; i < 4; i++) {
+		grow(20, 3 * ROWS_PER_PAGE);
+		decode(20 + i, 1, 21 + i);
+		expect_soon(PLANES, PLANES, "spare pages that nobody uses go");
+		grow(21 + i, ROWS_PER_PAGE + 5);
+		decode(ROWS_PER_PAGE - 10, 1, ROWS_PER_PAGE - 9);
+		expect_soon(PLANES, PLANES, "and those that were used again");
+	}
+}
+
 static void clearing(void)
 {
 	uint64_t before;
@@ -415,6 +429,7 @@ int main(int argc, char **argv)
 	CUmodule module;
 
 	as_graph = argc > 1 && !strcmp(argv[1], "graph");
+	linger = argc > 1 && !strcmp(argv[argc - 1], "linger");
 	micro_start();
 	rules = micro_has_rules();
 	MUST(cuModuleLoadData, &module, planes_ptx);
@@ -427,12 +442,16 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 2; i++)
 		indices[i] = micro_alloc(MOST * 8);
 	MUST(cuMemsetD8_v2, cache, 0, CACHE);
-	growth();
-	shrinking();
-	clearing();
-	shifting();
-	foreign();
-	streams();
+	if (linger) {
+		lingering();
+	} else {
+		growth();
+		shrinking();
+		clearing();
+		shifting();
+		foreign();
+		streams();
+	}
 	if (rules)
 		micro_expect_elastic(cache);
 	for (int i = 0; i < 2; i++)

@@ -33,6 +33,7 @@ void fixture_open(struct fixture *f, struct fixture_options options)
 		.spare_bytes = options.spare_pages * page,
 		.host_budget = options.host_pages * page,
 		.overcommit_bytes = options.overcommit_pages * page,
+		.linger_ns = options.linger_ns,
 	};
 	struct kv_stats_sink sink = {
 		.ctx = f, .process = on_process, .reservation = on_row, .ledger = options.ledger};
@@ -258,7 +259,10 @@ int app_shift(struct fixture *f, struct buffer *b, bool dead, uint64_t offset, u
 	return error;
 }
 
-uint64_t app_release(struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size)
+typedef uint64_t release_function(struct kv_reservation *r, uint64_t offset, uint64_t length);
+
+static uint64_t let_go(
+	struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size, release_function *how)
 {
 	uint64_t page = kv_reservation_page_size(b->r), bytes;
 	uint64_t first = (offset + page - 1) / page * page, end = (offset + size) / page * page;
@@ -266,12 +270,22 @@ uint64_t app_release(struct fixture *f, struct buffer *b, uint64_t offset, uint6
 	if (offset + size >= b->size)
 		end = b->size;
 	kv_core_enter(f->core, f->slot);
-	bytes = kv_release(b->r, offset, size);
+	bytes = how(b->r, offset, size);
 	/* What is on the same page as something else must not suffer. */
 	if (first < end && !kv_reservation_is_static(b->r))
 		memset(b->dead + first, 1, end - first);
 	kv_core_leave(f->core, f->slot);
 	return bytes;
+}
+
+uint64_t app_release(struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size)
+{
+	return let_go(f, b, offset, size, kv_release);
+}
+
+uint64_t app_release_later(struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size)
+{
+	return let_go(f, b, offset, size, kv_release_later);
 }
 
 uint64_t pages_in(struct buffer *b, enum kv_page_state state)

@@ -44,6 +44,7 @@ struct fixture_options {
 	uint64_t host_pages; /* host budget */
 	uint64_t overcommit_pages;
 	bool no_content;
+	uint64_t linger_ns;
 	struct kv_ledger ledger; /* others on the same device */
 };
 
@@ -78,6 +79,8 @@ int app_shift(struct fixture *f, struct buffer *b, bool dead, uint64_t offset, u
 	uint8_t value);
 /* The application says that it will not read this before it has written it. */
 uint64_t app_release(struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size);
+/* The same, and that it may soon write it again. */
+uint64_t app_release_later(struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size);
 
 uint64_t pages_in(struct buffer *b, enum kv_page_state state);
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/space.h"
 #include "core/spill.h"
 #include "tests/unit/test.h"
 
@@ -18,6 +19,7 @@ struct random {
 	struct buffer b[N_BUFFERS];
 	uint64_t state;
 	uint64_t n_refused, n_failed;
+	uint64_t now_ns;
 };
 
 static uint64_t next(struct random *x, uint64_t below)
@@ -56,7 +58,10 @@ static int touch_step(struct random *x, struct buffer *b)
 		return app_transient(&x->f, b, true, 0, 0, 0);
 	case 9:
 	case 10:
-		app_release(&x->f, b, offset, size);
+		if (next(x, 2))
+			app_release(&x->f, b, offset, size);
+		else
+			app_release_later(&x->f, b, offset, size);
 		return 0;
 	case 11:
 		return app_shift(&x->f, b, next(x, 2), offset, size, next(x, 2) ? value : 0);
@@ -69,7 +74,7 @@ static int touch_step(struct random *x, struct buffer *b)
 
 static int quiet_step(struct random *x)
 {
-	switch (next(x, 8)) {
+	switch (next(x, 9)) {
 	case 0:
 		return kv_evict_all(x->f.core);
 	case 1:
@@ -82,6 +87,9 @@ static int quiet_step(struct random *x)
 		return kv_promote(x->f.space, next(x, 10 * P), NULL);
 	case 6:
 		return kv_restore(x->f.space, next(x, 20 * P), NULL);
+	case 7:
+		kv_linger_task(x->f.space, x->now_ns++);
+		return 0;
 	default:
 		kv_space_trim(x->f.space, next(x, 4 * P));
 		return 0;
@@ -113,11 +121,13 @@ static int step(struct random *x)
 
 static void walk(uint64_t seeded, uint64_t n_steps, bool failures)
 {
-	struct random x = {.state = seeded * 0x9E3779B97F4A7C15ull | 1};
+	struct random x = {.state = seeded * 0x9E3779B97F4A7C15ull | 1, .now_ns = 1};
 
-	fixture_open(
-		&x.f, (struct fixture_options){
-			      .page = P, .device_pages = 80, .spare_pages = 5, .host_pages = 12});
+	fixture_open(&x.f, (struct fixture_options){.page = P,
+				   .device_pages = 80,
+				   .spare_pages = 5,
+				   .host_pages = 12,
+				   .linger_ns = 2});
 	for (uint64_t i = 0; i < n_steps; i++) {
 		bool injected = failures && next(&x, 20) == 0;
 		int error;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/agent.h"
+#include "core/space.h"
 #include "tests/unit/fixture.h"
 
 #define N_WORKERS 6
@@ -39,6 +40,7 @@ struct worker {
 	uint32_t number;
 	uint32_t seed;
 	_Atomic bool *stop;
+	bool ages; /* an evictor: it is the one that spare pages grow old by */
 };
 
 static uint32_t next(struct worker *w, uint32_t below)
@@ -243,7 +245,10 @@ static void *submit_body(void *arg)
 			expect(app_wild_write(f, &b, 0, 0, 0), "settle");
 			break;
 		case 8:
-			app_release(f, &b, offset, size);
+			if (next(w, 2))
+				app_release(f, &b, offset, size);
+			else
+				app_release_later(f, &b, offset, size);
 			break;
 		case 9:
 			expect(app_shift(f, &b, next(w, 2), offset, size, value), "shift");
@@ -258,6 +263,7 @@ static void *submit_body(void *arg)
 static void *evict_body(void *arg)
 {
 	struct worker *w = arg;
+	uint64_t now_ns = 0;
 
 	while (!atomic_load(w->stop)) {
 		int error;
@@ -276,6 +282,8 @@ static void *evict_body(void *arg)
 		if (error < 0 && error != -EBUSY && error != -ETIMEDOUT)
 			problem("content: evict: %d", error);
 		kv_space_trim(w->f.space, P);
+		if (w->ages)
+			kv_linger_task(w->f.space, ++now_ns);
 	}
 	return NULL;
 }
@@ -288,7 +296,7 @@ static void test_content(void)
 	struct buffer shared;
 	const char *wrong;
 
-	fixture_open(&f, (struct fixture_options){.page = P, .spare_pages = 20});
+	fixture_open(&f, (struct fixture_options){.page = P, .spare_pages = 20, .linger_ns = 2});
 	if (buffer_new(&f, N_WORKERS * 4 * P, &shared) < 0)
 		abort();
 	for (int i = 0; i < N_WORKERS; i++) {
@@ -298,6 +306,7 @@ static void test_content(void)
 	}
 	for (int i = 0; i < 2; i++) {
 		evictors[i].f = f;
+		evictors[i].ages = i == 0;
 		evictors[i].stop = &stop;
 	}
 	start(evictors, 2, evict_body);
