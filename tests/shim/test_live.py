@@ -246,7 +246,9 @@ def test_limits_are_set_only_after_a_confirmation(directory):
         assert after["min_bytes"] == before["min_bytes"], "what was not named stays"
         screen.key("l")
         screen.type("max=none")
-        screen.key("Enter", "y")
+        screen.key("Enter")
+        screen.until("max none (y/n)")
+        screen.key("y")
         screen.until("the limits are set")
         assert limits_of(directory, 4242)["max_bytes"] is None
         screen.key("l")
