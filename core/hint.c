@@ -222,11 +222,15 @@ int kv_region_declare(
 	while (regions->declaring)
 		pthread_cond_wait(&regions->turns, &regions->mutex);
 	regions->declaring = true;
-	error = meets_others(regions, region) ? -EEXIST : 0;
 	pthread_mutex_unlock(&regions->mutex);
 
-	if (error == 0)
-		error = find_places(region);
+	/* What lies beyond its own allocation is said to: it may meet anybody's. */
+	error = find_places(region);
+	if (error == 0) {
+		pthread_mutex_lock(&regions->mutex);
+		error = meets_others(regions, region) ? -EEXIST : 0;
+		pthread_mutex_unlock(&regions->mutex);
+	}
 	if (error == 0)
 		error = take_places(region, config);
 
