@@ -20,6 +20,8 @@
  * A structure begins with its size: set it to sizeof. A newer shim knows what an older program does
  * not have, and the other way round.
  *
+ * docs/api.md shows how the parts fit, and lists what is refused with which error.
+ *
  * Whoever defines KVSHIM_DIRECT gets plain declarations, to link with libkvshim.so itself.
  */
 #ifndef KVSHIM_H

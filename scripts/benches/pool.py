@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cooperative pool on the lengths of a recorded trace: best fit against first fit and buddies, and what looking
-ahead avoids and costs.
+"""The cooperative pool on recorded lengths: best fit against first fit and buddies, and what looking ahead brings.
 
-usage: pool.py BUILD TRACE [--capacity-mib N] [--token-bytes N] [--prefill N] [--decode-ms N] [--requests N]
-
-TRACE is CSV with a header and the columns TIMESTAMP, ContextTokens, GeneratedTokens (the Azure LLM inference traces).
-A request holds its cache for its context at --prefill tokens per second plus --decode-ms per generated token. A
-request for which there is no room is refused, not queued.
+The trace is CSV with a header and the columns TIMESTAMP, ContextTokens, GeneratedTokens (the Azure LLM inference traces).
+A request holds its cache for its context at --prefill tokens per second plus --decode-ms per generated token. One for
+which there is no room is refused, not queued. Without --trace: the 200 requests of tests/api/trace.csv.
 """
-import argparse
 import csv
 import datetime
 import pathlib
 import subprocess
-import sys
+
+from common import MIB, ROOT, Rows, main, parser
+
+FIT = [("pool", "pool"), ("capacity_bytes", "MiB"), ("refused", "refused"), ("peak_bytes", "peak MiB"),
+       ("inside", "lost inside"), ("outside", "free, but split"), ("looks", "looks/call"), ("ns", "ns/call")]
+AHEAD = [("sight", "looks ahead"), ("capacity_bytes", "MiB"), ("served", "served"), ("stalls", "had to map"),
+         ("ahead_bytes", "ahead MiB"), ("backed_bytes", "backed MiB")]
 
 
 def requests(path, prefill, decode_ms, most):
@@ -33,44 +35,39 @@ def requests(path, prefill, decode_ms, most):
     return "".join(f"{b} {e} {t}\n" for b, e, t in lines)
 
 
-def run(program, mode, args, text):
-    out = subprocess.run([program, mode, str(args.capacity_mib), str(args.token_bytes)], input=text, text=True,
-                         check=True, capture_output=True).stdout
+def lines_of(args, mode, text):
+    """What the program says of one way each."""
+    out = subprocess.run([pathlib.Path(args.build).resolve() / "tests/api/pool_bench", mode, str(args.capacity_mib),
+                          str(args.token_bytes)], input=text, text=True, check=True, capture_output=True).stdout
     return [line.split() for line in out.splitlines()]
 
 
-def table(heads, rows):
-    widths = [max(len(head), *(len(row[i]) for row in rows)) for i, head in enumerate(heads)]
-    for row in [heads, ["-" * width for width in widths], *rows]:
-        print("| " + " | ".join(cell.rjust(width) if i else cell.ljust(width)
-                                for i, (cell, width) in enumerate(zip(row, widths))) + " |")
+def run():
+    p = parser(__doc__)
+    p.add_argument("--quick", action="store_true", help="1,000 requests")
+    p.add_argument("--trace", type=pathlib.Path, default=ROOT / "tests/api/trace.csv")
+    p.add_argument("--capacity-mib", type=int, default=16384)
+    p.add_argument("--token-bytes", type=int, default=131072, help="131072: 32 layers, 8 heads of 128, 2 bytes")
+    p.add_argument("--prefill", type=float, default=8000, help="tokens per second")
+    p.add_argument("--decode-ms", type=float, default=30, help="per token")
+    args = p.parse_args()
+    text = requests(args.trace, args.prefill, args.decode_ms, 1000 if args.quick else 0)
+    common = {"bench": "pool", "requests": text.count("\n"), "capacity_bytes": args.capacity_mib * MIB,
+              "token_bytes": args.token_bytes, "ok": True}
+    rows = Rows(args.json, FIT)
+    for name, _, refused, peak, inside, outside, looks, ns in lines_of(args, "fit", text):
+        rows.add({**common, "pool": name, "refused": int(refused), "peak_bytes": float(peak) * MIB,
+                  "inside": float(inside), "outside": float(outside), "looks": float(looks), "ns": int(ns)})
+    rows.finish()
+    if not args.json:
+        print()
+    rows = Rows(args.json, AHEAD)
+    for name, served, stalls, ahead, backed in lines_of(args, "predict", text):
+        rows.add({**common, "sight": name, "served": int(served), "stalls": int(stalls),
+                  "ahead_bytes": float(ahead) * MIB, "backed_bytes": float(backed) * MIB})
+    rows.finish()
+    return True
 
 
-def percent(text):
-    return f"{float(text) * 100:.1f} %"
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("build", type=pathlib.Path)
-    parser.add_argument("trace", type=pathlib.Path)
-    parser.add_argument("--capacity-mib", type=int, default=16384)
-    parser.add_argument("--token-bytes", type=int, default=131072, help="131072: 32 layers, 8 heads of 128, 2 bytes")
-    parser.add_argument("--prefill", type=float, default=8000, help="tokens per second")
-    parser.add_argument("--decode-ms", type=float, default=30, help="per token")
-    parser.add_argument("--requests", type=int, default=0, help="0: all")
-    args = parser.parse_args()
-    text = requests(args.trace, args.prefill, args.decode_ms, args.requests)
-    program = args.build / "tests/api/pool_bench"
-    print(f"{text.count(chr(10))} requests, {args.capacity_mib} MiB, {args.token_bytes} bytes per token\n")
-    rows = run(program, "fit", args, text)
-    table(["pool", "refused", "peak MiB", "lost inside", "free, but split", "looks/call", "ns/call"],
-          [[name, refused, peak, percent(inside), percent(outside), looks, ns]
-           for name, _, refused, peak, inside, outside, looks, ns in rows])
-    print()
-    rows = run(program, "predict", args, text)
-    table(["looks ahead", "served", "had to map", "ahead MiB (mean)", "backed MiB (mean)"], rows)
-    return 0
-
-
-sys.exit(main())
+if __name__ == "__main__":
+    main(run)
