@@ -33,6 +33,8 @@ int kv_core_new(const struct kv_core_config *config, struct kv_core **ret_core)
 	core->recycled = NULL;
 	core->objects = NULL;
 	atomic_init(&core->spaces, NULL);
+	for (unsigned i = 0; i < KV_STATS_BUCKETS; i++)
+		atomic_init(&core->launch_ns[i], 0);
 	atomic_init(&core->hot.n_live, 0);
 	atomic_init(&core->hot.n_unsettled, 0);
 	atomic_init(&core->hot.revision, 0);

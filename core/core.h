@@ -129,6 +129,10 @@ int kv_space_admit_native(struct kv_space *space, uint64_t size);
  */
 bool kv_space_make_room(struct kv_space *space, uint64_t size);
 void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_stats);
+/* Of the launches that pass a slot of the gate, one in so many is timed by who submits them. */
+#define KV_LAUNCH_SAMPLE 64u
+/* What one of these has cost until it reached the driver. Any thread, no lock. */
+void kv_core_count_launch(struct kv_core *core, uint64_t ns);
 
 /* ---- reservations ---- */
 
@@ -176,6 +180,9 @@ struct kv_space *kv_reservation_space(const struct kv_reservation *r);
 void kv_reservation_set_priority(struct kv_reservation *r, uint8_t priority);
 uint8_t kv_reservation_priority(const struct kv_reservation *r);
 bool kv_reservation_is_static(const struct kv_reservation *r);
+/* [inside] Kernels of this family of rules reach it, for the statistics: the first one that is told
+ * stays, at most 31 bytes of it. Nothing when it is known already. */
+void kv_reservation_ruled(struct kv_reservation *r, const char *family);
 /* True if static and every page is mapped. */
 bool kv_reservation_is_whole(const struct kv_reservation *r);
 enum kv_page_state kv_reservation_page_state(struct kv_reservation *r, uint64_t page);
@@ -192,7 +199,7 @@ int kv_core_each(
 static inline bool kv_core_is_idle(const struct kv_core *core);
 /* Thread slots of the gate: once per thread, kept by the caller. */
 uint32_t kv_core_thread_slot(struct kv_core *core);
-static inline void kv_core_enter(struct kv_core *core, uint32_t slot);
+static inline uint64_t kv_core_enter(struct kv_core *core, uint32_t slot);
 static inline void kv_core_leave(struct kv_core *core, uint32_t slot);
 
 /*

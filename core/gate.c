@@ -56,8 +56,10 @@ static bool is_empty(const struct kv_gate *gate)
 
 void kv_gate_init(struct kv_gate *gate)
 {
-	for (uint32_t i = 0; i < KV_GATE_SLOTS; i++)
+	for (uint32_t i = 0; i < KV_GATE_SLOTS; i++) {
 		atomic_init(&gate->slots[i].word, 0);
+		atomic_init(&gate->slots[i].others, 0);
+	}
 	atomic_init(&gate->closed, 0);
 	atomic_init(&gate->next_slot, 0);
 	atomic_init(&gate->left, 0);
@@ -77,6 +79,16 @@ uint64_t kv_gate_passes(const struct kv_gate *gate)
 		n += atomic_load_explicit(&gate->slots[i].word, memory_order_relaxed) >>
 		     KV_GATE_PASS_SHIFT;
 	return n;
+}
+
+uint64_t kv_gate_launches(const struct kv_gate *gate)
+{
+	uint64_t passes = kv_gate_passes(gate), others = 0;
+
+	for (uint32_t i = 0; i < KV_GATE_SLOTS; i++)
+		others += atomic_load_explicit(&gate->slots[i].others, memory_order_relaxed);
+	/* somebody may be counted here who is still inside */
+	return passes > others ? passes - others : 0;
 }
 
 void kv_gate_enter_closed(struct kv_gate *gate, uint32_t slot)

@@ -24,6 +24,7 @@
  */
 struct kv_gate_slot {
 	_Alignas(64) _Atomic uint64_t word; /* atomic: seq_cst, partner is closed in kv_gate */
+	_Atomic uint64_t others; /* atomic: relaxed; of those that have passed: no launches */
 };
 #define KV_GATE_PASS_SHIFT 16
 #define KV_GATE_INSIDE ((1ull << KV_GATE_PASS_SHIFT) - 1)
@@ -48,13 +49,16 @@ void kv_gate_leave_closed(struct kv_gate *gate);
 /*
  * Enters. Waits (futex) while the gate is closed. Not recursive: a thread is inside at most once.
  * The add and the load are seq_cst, and so are the closer's store and its loads of the slots:
- * either the closer sees this thread inside or this thread sees the gate closed.
+ * either the closer sees this thread inside or this thread sees the gate closed. Returns the slot's
+ * word as it was before.
  */
-static inline void kv_gate_enter(struct kv_gate *gate, uint32_t slot)
+static inline uint64_t kv_gate_enter(struct kv_gate *gate, uint32_t slot)
 {
-	atomic_fetch_add(&gate->slots[slot % KV_GATE_SLOTS].word, 1);
+	uint64_t word = atomic_fetch_add(&gate->slots[slot % KV_GATE_SLOTS].word, 1);
+
 	if (__builtin_expect(atomic_load(&gate->closed) != 0, 0))
 		kv_gate_enter_closed(gate, slot);
+	return word;
 }
 
 /* Leaves. The same pairing: either the closer sees the slot fall or this thread wakes it. */
@@ -81,6 +85,16 @@ static inline uint32_t kv_gate_slot_inside(const struct kv_gate_slot *slot)
 /* How often threads have entered and left, modulo 2^64: two readings that differ mean that work was
  * submitted in between. Reads 128 cache lines: not for the launch path. */
 uint64_t kv_gate_passes(const struct kv_gate *gate);
+/* Those of them that kv_gate_count_other() was not called for: kernels and graphs. */
+uint64_t kv_gate_launches(const struct kv_gate *gate);
+
+/* Who is inside by this slot submits something that is no launch (n is 1), or does so after all
+ * (n is -1). */
+static inline void kv_gate_count_other(struct kv_gate *gate, uint32_t slot, int64_t n)
+{
+	atomic_fetch_add_explicit(
+		&gate->slots[slot % KV_GATE_SLOTS].others, (uint64_t)n, memory_order_relaxed);
+}
 
 /*
  * Closes the gate and waits until nobody is inside, at most timeout_ns (measured by

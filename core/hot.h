@@ -103,11 +103,20 @@ static inline uint64_t kv_core_revision(const struct kv_core *core)
 	return atomic_load_explicit(&hot->revision, memory_order_relaxed);
 }
 
-static inline void kv_core_enter(struct kv_core *core, uint32_t slot)
+/* Returns the slot's word as it was before (gate.h). */
+static inline uint64_t kv_core_enter(struct kv_core *core, uint32_t slot)
 {
 	struct kv_core_hot *hot = (struct kv_core_hot *)core;
 
-	kv_gate_enter(&hot->gate, slot);
+	return kv_gate_enter(&hot->gate, slot);
+}
+
+/* See kv_gate_count_other(). */
+static inline void kv_core_count_other(struct kv_core *core, uint32_t slot, int64_t n)
+{
+	struct kv_core_hot *hot = (struct kv_core_hot *)core;
+
+	kv_gate_count_other(&hot->gate, slot, n);
 }
 
 static inline void kv_core_leave(struct kv_core *core, uint32_t slot)

@@ -114,6 +114,8 @@ static void describe(struct kv_reservation *r, struct kv_space *space, kv_gpu_ad
 	r->created_ns = kv_gpu_now(space);
 	memset(r->static_by, 0, sizeof(r->static_by));
 	memset(r->tag, 0, sizeof(r->tag));
+	memset(r->rules, 0, sizeof(r->rules));
+	atomic_store_explicit(&r->is_ruled, false, memory_order_relaxed);
 	if (tag)
 		memcpy(r->tag, tag, strnlen(tag, sizeof(r->tag) - 1));
 	atomic_store_explicit(&r->base, base, memory_order_relaxed);
@@ -357,6 +359,19 @@ void kv_reservation_unlock(struct kv_reservation *r)
 kv_gpu_addr kv_reservation_base(const struct kv_reservation *r)
 {
 	return atomic_load_explicit(&r->base, memory_order_relaxed);
+}
+
+void kv_reservation_ruled(struct kv_reservation *r, const char *family)
+{
+	if (atomic_load_explicit(&r->is_ruled, memory_order_relaxed))
+		return;
+	kv_reservation_lock(r);
+	if (kv_reservation_is_live(r) && !r->rules[0]) {
+		memcpy(r->rules, family, strnlen(family, sizeof(r->rules) - 1));
+		r->changed = true;
+		atomic_store_explicit(&r->is_ruled, true, memory_order_relaxed);
+	}
+	kv_reservation_unlock(r);
 }
 
 uint64_t kv_reservation_requested(const struct kv_reservation *r)

@@ -74,6 +74,8 @@ struct kv_reservation {
 	uint64_t created_ns;
 	char static_by[KV_STATS_NAME_MAX];
 	char tag[32];
+	char rules[32];        /* the family of rules that reaches it */
+	_Atomic bool is_ruled; /* atomic: relaxed, written under lock; rules says something */
 
 	/* ---- want.h ---- */
 	/* atomic: release under lock, acquire; 0: not managed. What follows is meant while it is */

@@ -29,6 +29,7 @@ struct kv_core {
 	_Atomic(struct kv_space *) spaces; /* atomic: release when one is added, acquire to walk */
 	_Atomic uint64_t manage_ids;       /* atomic: relaxed; the last one given (want.h) */
 	_Atomic uint32_t n_managed; /* atomic: relaxed; who has managed something knows of it */
+	_Atomic uint32_t launch_ns[KV_STATS_BUCKETS]; /* atomic: relaxed; counters, see stats.h */
 };
 
 /* See reap.c. CLOCK_MONOTONIC; 0: never, or not now. */

@@ -12,6 +12,15 @@
 
 #define SCORE_BIAS 1000
 
+void kv_core_count_launch(struct kv_core *core, uint64_t ns)
+{
+	unsigned bucket = 63u - (unsigned)__builtin_clzll(ns | 1);
+
+	if (bucket >= KV_STATS_BUCKETS)
+		bucket = KV_STATS_BUCKETS - 1;
+	atomic_fetch_add_explicit(&core->launch_ns[bucket], 1, memory_order_relaxed);
+}
+
 void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_stats)
 {
 	/* The lock of the spares is the only part of the space that this writes to. */
@@ -48,6 +57,8 @@ void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_s
 		.wait_ns_max = kv_counted(&s->wait_ns_max),
 		.last_activity_ns = kv_counted(&s->idle.last_ns),
 		.submitted = kv_counted(&s->idle.submitted),
+		.launches = kv_gate_launches(&s->core->hot.gate),
+		.launch_sample = KV_LAUNCH_SAMPLE,
 		.evictions = kv_counted(&s->evictions),
 		.evicted_bytes = kv_counted(&s->evicted_bytes),
 		.evict_ns = kv_counted(&s->evict_ns),
@@ -61,6 +72,9 @@ void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_s
 
 	for (unsigned i = 0; i < KV_STATS_BUCKETS; i++)
 		stats.wait_hist[i] = atomic_load_explicit(&s->wait_hist[i], memory_order_relaxed);
+	for (unsigned i = 0; i < KV_STATS_BUCKETS; i++)
+		stats.launch_ns[i] =
+			atomic_load_explicit(&s->core->launch_ns[i], memory_order_relaxed);
 	kv_count_max(&s->backed_peak, stats.backed);
 	stats.backed_peak = kv_counted(&s->backed_peak);
 	*ret_stats = stats;
@@ -126,6 +140,7 @@ static uint32_t describe(struct kv_reservation *r, struct kv_reservation_stats *
 	stats->created_ns = r->created_ns;
 	memcpy(stats->static_by, r->static_by, sizeof(stats->static_by));
 	memcpy(stats->tag, r->tag, sizeof(stats->tag));
+	memcpy(stats->rules, r->rules, sizeof(stats->rules));
 	describe_map(r, stats->map);
 	return r->version;
 }

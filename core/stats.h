@@ -119,8 +119,8 @@ struct kv_process_stats {
 	uint64_t dead;            /* of backed: marked to go at the next quiesced point */
 	uint64_t host_taken;      /* of host_budget: in use */
 	uint64_t launch_sample;   /* one launch in so many is timed; 0: none */
-	uint32_t launch_ns[KV_STATS_BUCKETS]; /* histogram of what a timed launch cost, shim
-						 included */
+	uint32_t launch_ns[KV_STATS_BUCKETS]; /* histogram of what a timed launch cost until it
+						 reached the driver: the shim's part */
 	uint32_t wait_hist[KV_STATS_BUCKETS]; /* histogram of waits, ns */
 	uint64_t pad[16];
 };

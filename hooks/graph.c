@@ -345,13 +345,16 @@ SET_EXEC(cuGraphExecNodeSetParams, of_any, CUgraphNodeParams *)
 	{ \
 		struct kv_exec *known = NULL; \
 		CUresult res = CUDA_SUCCESS; \
+		uint64_t began; \
 \
 		if (!kv_submit_enter()) \
 			return KV_REAL(symbol)(exec, stream); \
+		began = kv_submit_launch(); \
 		if (!kv_stream_captures(stream, per_thread)) \
 			res = prepare_launch(exec, &known); \
 		else \
 			kv_recognise_described(); \
+		kv_submit_launched(began); \
 		if (res == CUDA_SUCCESS) \
 			res = KV_REAL(symbol)(exec, stream); \
 		kv_exec_launched(known, res == CUDA_SUCCESS); \

@@ -287,7 +287,13 @@ static void note_reach(
 				      : a->dead                  ? TODO_TRANSIENT_DEAD
 								 : TODO_TRANSIENT;
 
-		note_range(e, kind, a->addr, a->length, kernel->by);
+		struct kv_reservation *r = kv_core_find(kv_hooks.core, a->addr);
+
+		if (r && a->length) {
+			kv_reservation_ruled(r, kv_rule_family(kernel->rule));
+			note(e, (struct kv_todo){r, a->addr - kv_reservation_base(r), a->length,
+					kernel->by, kind});
+		}
 		if (a->kind != KV_ACCESS_READ)
 			kill_range(e, a->addr, a->length);
 	}

@@ -60,7 +60,7 @@ struct kv_kernel_table {
 };
 
 /* Never NULL. atomic: release on replacement, acquire in kv_kernel_seen() */
-extern _Atomic(struct kv_kernel_table *) kv_kernels;
+extern _Atomic(struct kv_kernel_table *) kv_kernels __attribute__((visibility("hidden")));
 
 static inline uint32_t kv_kernel_hash(const void *handle)
 {

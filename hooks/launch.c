@@ -277,13 +277,31 @@ static CUresult prepare_plain(CUstream stream, bool per_thread)
 	static __attribute__((noinline)) CUresult slow_##symbol declare \
 	{ \
 		CUresult res; \
+		uint64_t began; \
 \
 		if ((refuse) || !kv_submit_enter()) \
 			return KV_REAL(symbol)(__VA_ARGS__); \
+		began = kv_submit_launch(); \
 		res = prepare_shaped(f, params, extra, stream_of_launch, per_thread, shape); \
+		kv_submit_launched(began); \
 		if (res == CUDA_SUCCESS) \
 			res = KV_REAL(symbol)(__VA_ARGS__); \
 		kv_submit_leave(); \
+		return res; \
+	} \
+	/* [inside] what follows the gate on the hot path, and a look at the clock */ \
+	static __attribute__((noinline)) CUresult timed_##symbol declare \
+	{ \
+		struct kv_core *core = kv_hooks.core; \
+		uint64_t began = kv_submit_clock(); \
+		CUresult res = CUDA_SUCCESS; \
+\
+		if (!is_harmless(core, f, params)) \
+			res = prepare_hot(f, params, extra, stream_of_launch, per_thread, shape); \
+		kv_submit_launched(began); \
+		if (res == CUDA_SUCCESS) \
+			res = kv_real.symbol(__VA_ARGS__); \
+		kv_submit_leave_hot(core, kv_thread.slot_plus_1 - 1); \
 		return res; \
 	} \
 	CUresult CUDAAPI symbol declare \
@@ -292,15 +310,18 @@ static CUresult prepare_plain(CUstream stream, bool per_thread)
 			atomic_load_explicit(&kv_hooks.launch_core, memory_order_acquire); \
 		CUresult res = CUDA_SUCCESS; \
 		uint64_t slot; \
+		bool timed; \
 \
 		if (kv_unlikely(!core || (refuse))) \
 			return slow_##symbol(__VA_ARGS__); \
 		if (kv_core_is_idle(core) && \
 			!atomic_load_explicit(&kv_hooks.captures_open, memory_order_relaxed)) \
 			return kv_real.symbol(__VA_ARGS__); \
-		slot = kv_submit_enter_hot(core); \
+		slot = kv_submit_enter_hot(core, &timed); \
 		if (kv_unlikely(slot == KV_GATE_SLOTS)) \
 			return slow_##symbol(__VA_ARGS__); \
+		if (kv_unlikely(timed)) \
+			return timed_##symbol(__VA_ARGS__); \
 		if (kv_unlikely(!is_harmless(core, f, params))) \
 			res = prepare_hot(f, params, extra, stream_of_launch, per_thread, shape); \
 		if (kv_likely(res == CUDA_SUCCESS)) \
@@ -336,6 +357,7 @@ LAUNCH_EX(cuLaunchKernelEx_ptsz, true)
 \
 		if (!kv_submit_enter()) \
 			return KV_REAL(symbol)(f, gx, gy, gz, bx, by, bz, shared, stream, params); \
+		kv_submit_launch(); \
 		res = prepare(f, params, NULL, stream, per_thread); \
 		if (res == CUDA_SUCCESS) \
 			res = KV_REAL(symbol)(f, gx, gy, gz, bx, by, bz, shared, stream, params); \
@@ -353,6 +375,7 @@ CUresult CUDAAPI cuLaunchCooperativeKernelMultiDevice(
 
 	if (!list || !kv_submit_enter())
 		return KV_REAL(cuLaunchCooperativeKernelMultiDevice)(list, n, flags);
+	kv_submit_launch();
 	for (unsigned int i = 0; i < n && res == CUDA_SUCCESS; i++)
 		res = prepare(list[i].function, list[i].kernelParams, NULL, list[i].hStream, false);
 	if (res == CUDA_SUCCESS)
@@ -381,6 +404,7 @@ static CUresult prepare_legacy(const void *function, CUstream stream)
 \
 		if (!kv_submit_enter()) \
 			return KV_REAL(symbol)(__VA_ARGS__); \
+		kv_submit_launch(); \
 		res = prepare_legacy(f, stream); \
 		if (res == CUDA_SUCCESS) \
 			res = KV_REAL(symbol)(__VA_ARGS__); \

@@ -24,7 +24,7 @@ struct kv_real {
 #undef KV_PASS
 };
 
-extern struct kv_real kv_real;
+extern struct kv_real kv_real __attribute__((visibility("hidden")));
 
 /*
  * Finds libcuda (already loaded, else by the loader's own search) and fills kv_real. Idempotent,

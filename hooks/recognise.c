@@ -139,7 +139,7 @@ static void make_way(const struct kv_reach *reach)
 }
 
 /* The accesses of a launch, in the reservations that they meet. */
-static int touch(const struct kv_reach *reach)
+static int touch(const struct kv_kernel *kernel, const struct kv_reach *reach)
 {
 	for (uint32_t i = 0; i < reach->n_accesses; i++) {
 		const struct kv_access *a = &reach->accesses[i];
@@ -149,6 +149,7 @@ static int touch(const struct kv_reach *reach)
 
 		if (!r || kv_reservation_is_static(r))
 			continue;
+		kv_reservation_ruled(r, kv_rule_family(kernel->rule));
 		offset = a->addr - kv_reservation_base(r);
 		if (a->kind == KV_ACCESS_WHOLE)
 			err = kv_touch_transient(r, offset, a->length, a->dead);
@@ -268,6 +269,6 @@ int kv_recognise_launch(
 		make_way(&reach);
 		kv_planes_launch(&reach);
 	}
-	err = known ? touch(&reach) : 0;
+	err = known ? touch(kernel, &reach) : 0;
 	return err ? err : leak_unexplained(kernel, &launch, known ? reach.explained : 0);
 }

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "hooks/agent.h"
 #include "hooks/call.h"
@@ -149,7 +150,8 @@ static void enter(void)
 {
 	if (kv_unlikely(!kv_thread.slot_plus_1))
 		kv_thread.slot_plus_1 = kv_core_thread_slot(kv_hooks.core) + 1;
-	kv_core_enter(kv_hooks.core, kv_thread.slot_plus_1 - 1);
+	kv_thread.word = kv_core_enter(kv_hooks.core, kv_thread.slot_plus_1 - 1);
+	kv_core_count_other(kv_hooks.core, kv_thread.slot_plus_1 - 1, 1);
 }
 
 bool kv_submit_enter(void)
@@ -201,12 +203,36 @@ void kv_submit_leave(void)
 	kv_thread.depth--;
 }
 
+uint64_t kv_submit_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t kv_submit_launch(void)
+{
+	kv_core_count_other(kv_hooks.core, kv_thread.slot_plus_1 - 1, -1);
+	/* a thread's first launch looks everything up, which no other one does */
+	if (kv_thread.word >> KV_GATE_PASS_SHIFT == 0 || !kv_submit_is_timed(kv_thread.word))
+		return 0;
+	return kv_submit_clock();
+}
+
+void kv_submit_launched(uint64_t began_ns)
+{
+	if (kv_unlikely(began_ns))
+		kv_core_count_launch(kv_hooks.core, kv_submit_clock() - began_ns);
+}
+
 void kv_submit_reap(struct kv_space *space)
 {
 	kv_core_leave(kv_hooks.core, kv_thread.slot_plus_1 - 1);
 	/* A capture or work that takes too long: it goes later. */
 	kv_reap(space, NULL);
 	kv_core_enter(kv_hooks.core, kv_thread.slot_plus_1 - 1);
+	kv_core_count_other(kv_hooks.core, kv_thread.slot_plus_1 - 1, 1);
 }
 
 /* ---- calls of our own ---- */

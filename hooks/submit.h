@@ -28,6 +28,7 @@ struct kv_thread {
 	uint32_t depth; /* > 0: inside a hook or a call of our own: hooks pass straight through */
 	bool described; /* with rules: what this submission writes is known, see recognise.h */
 	uint32_t own_depth; /* > 0: inside kv_own_begin(): capture mode is relaxed already */
+	uint64_t word;      /* of the gate's slot, when kv_submit_enter() entered */
 };
 extern __thread struct kv_thread kv_thread __attribute__((tls_model("initial-exec")));
 
@@ -40,7 +41,7 @@ struct kv_hooks_state {
 	struct kv_hooks_config config;  /* immutable once mode is ACTIVE */
 	_Atomic uint32_t captures_open; /* atomic: relaxed; stream captures begun and not ended */
 };
-extern struct kv_hooks_state kv_hooks;
+extern struct kv_hooks_state kv_hooks __attribute__((visibility("hidden")));
 
 /* Sets up on first use (real.h, kv_embed_setup, core). Cheap when done. Never from a look-up. */
 void kv_hooks_prepare(void);
@@ -54,15 +55,29 @@ bool kv_submit_enter_quiet(void);
 /* kv_settle(), converted. */
 CUresult kv_submit_settle(void);
 void kv_submit_leave(void);
+/* [inside] After kv_submit_enter(): this submission is a launch, and counted as one. Returns when
+ * it began if it is one of those that are timed, else 0. */
+uint64_t kv_submit_launch(void);
+/* [inside] A launch that began then is about to reach the driver. 0: nothing. */
+void kv_submit_launched(uint64_t began_ns);
+/* CLOCK_MONOTONIC, for launches that are timed. */
+uint64_t kv_submit_clock(void);
 /* [inside] Leaves the gate, makes what is marked go (kv_reap()) and enters again: what was touched
  * before may have gone. Waits for the work in flight, within the bound of a drain. */
 void kv_submit_reap(struct kv_space *space);
 
+/* Is a launch to be timed that found this word in its slot of the gate? */
+static inline bool kv_submit_is_timed(uint64_t word)
+{
+	return !(word & (uint64_t)(KV_LAUNCH_SAMPLE - 1) << KV_GATE_PASS_SHIFT);
+}
+
 /*
  * The same for the launch path, core is kv_hooks.launch_core and not NULL. Returns the slot to
- * leave by, or KV_GATE_SLOTS: use kv_submit_enter(). [hot]
+ * leave by, or KV_GATE_SLOTS: use kv_submit_enter(). ret_timed: kv_submit_is_timed(). [hot]
  */
-static inline __attribute__((always_inline)) uint64_t kv_submit_enter_hot(struct kv_core *core)
+static inline __attribute__((always_inline)) uint64_t kv_submit_enter_hot(
+	struct kv_core *core, bool *ret_timed)
 {
 	uint64_t slot;
 
@@ -75,7 +90,7 @@ static inline __attribute__((always_inline)) uint64_t kv_submit_enter_hot(struct
 	if (__builtin_expect(slot >= KV_GATE_SLOTS, 0))
 		return KV_GATE_SLOTS;
 	kv_thread.depth = 1;
-	kv_core_enter(core, slot);
+	*ret_timed = kv_submit_is_timed(kv_core_enter(core, slot));
 	return slot;
 }
 

@@ -155,3 +155,56 @@ Test(counts, scattered_pages_share_one_flush)
 	EXPECT(kv_reservation_free(f.core, kv_reservation_base(r)), 0);
 	CLOSE(&f);
 }
+
+Test(counts, of_launches_are_submissions_that_are_nothing_else)
+{
+	struct kv_process_stats stats;
+	struct fixture f;
+
+	fixture_open(&f, (struct fixture_options){0});
+	for (int i = 0; i < 10; i++) {
+		kv_core_enter(f.core, f.slot);
+		if (i % 5 == 0)
+			kv_core_count_other(f.core, f.slot, 1);
+		kv_core_leave(f.core, f.slot);
+	}
+	kv_space_stats(f.space, &stats);
+	EXPECT(stats.launches, 8);
+	/* who has told that it is something else, and then is a launch after all */
+	kv_core_enter(f.core, f.slot);
+	kv_core_count_other(f.core, f.slot, 1);
+	kv_core_count_other(f.core, f.slot, -1);
+	kv_core_leave(f.core, f.slot);
+	/* somebody inside is told of before it has passed */
+	kv_core_enter(f.core, f.slot);
+	kv_core_count_other(f.core, f.slot, 1);
+	kv_space_stats(f.space, &stats);
+	EXPECT(stats.launches, 8);
+	kv_core_leave(f.core, f.slot);
+	kv_space_stats(f.space, &stats);
+	EXPECT(stats.launches, 9);
+	CLOSE(&f);
+}
+
+Test(counts, of_what_launches_cost_go_to_the_bucket_of_their_size)
+{
+	static const struct {
+		uint64_t ns;
+		unsigned bucket;
+	} cases[] = {{0, 0}, {1, 0}, {2, 1}, {3, 1}, {1023, 9}, {1024, 10}, {UINT64_MAX, 31}};
+	struct kv_process_stats stats;
+	struct fixture f;
+
+	fixture_open(&f, (struct fixture_options){0});
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint32_t before;
+
+		kv_space_stats(f.space, &stats);
+		before = stats.launch_ns[cases[i].bucket];
+		kv_core_count_launch(f.core, cases[i].ns);
+		kv_space_stats(f.space, &stats);
+		EXPECT(stats.launch_ns[cases[i].bucket], before + 1);
+	}
+	EXPECT(stats.launch_sample, KV_LAUNCH_SAMPLE);
+	CLOSE(&f);
+}

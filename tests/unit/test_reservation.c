@@ -96,6 +96,27 @@ Test(reservation, keeps_31_bytes_of_its_tag)
 	CLOSE(&f);
 }
 
+Test(reservation, keeps_31_bytes_of_the_first_family_of_rules_that_reaches_it)
+{
+	struct fixture f;
+	struct buffer b;
+
+	fixture_open(&f, (struct fixture_options){0});
+	EXPECT(buffer_new(&f, P, &b), 0);
+	cr_assert_str_eq(f.rows[0].rules, "");
+	kv_core_enter(f.core, f.slot);
+	kv_reservation_ruled(b.r, "0123456789012345678901234567890123456789");
+	cr_assert_str_eq(f.rows[0].rules, "0123456789012345678901234567890", "told at once");
+	kv_reservation_ruled(b.r, "another");
+	kv_core_leave(f.core, f.slot);
+	cr_assert_str_eq(f.rows[0].rules, "0123456789012345678901234567890");
+	EXPECT(buffer_free(&f, &b), 0);
+	EXPECT(buffer_new(&f, P, &b), 0);
+	cr_assert_str_eq(f.rows[0].rules, "", "the next one in this row is another one");
+	EXPECT_SANE(&f);
+	CLOSE(&f);
+}
+
 Test(reservation, without_address_space_is_to_be_native)
 {
 	struct fixture f;
