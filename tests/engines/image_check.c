@@ -24,39 +24,9 @@
 
 static unsigned n_images, n_kernels, n_compared, n_wrong;
 
-/* The twins want them; none runs here. */
+/* The twins want it; none runs here. */
 void sim_report(enum sim_report kind, const char *format, ...)
 {
-}
-
-bool sim_read(const struct sim_call *call, uint64_t addr, void *buffer, size_t size)
-{
-	return false;
-}
-
-bool sim_read_dead(const struct sim_call *call, uint64_t addr, void *buffer, size_t size)
-{
-	return false;
-}
-
-bool sim_read_ideal(const struct sim_call *call, uint64_t addr, void *buffer, size_t size)
-{
-	return false;
-}
-
-bool sim_write_ideal(const struct sim_call *call, uint64_t addr, const void *buffer, size_t size)
-{
-	return false;
-}
-
-bool sim_write(const struct sim_call *call, uint64_t addr, const void *buffer, size_t size)
-{
-	return false;
-}
-
-bool sim_probe(const struct sim_call *call, uint64_t addr, size_t size, bool write)
-{
-	return false;
 }
 
 static void wrong(const char *what, const char *kernel)

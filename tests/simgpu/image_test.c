@@ -17,36 +17,6 @@ void sim_report(enum sim_report kind, const char *format, ...)
 	cr_assert(false, "unexpected report of kind %d", (int)kind);
 }
 
-bool sim_read(const struct sim_call *call, uint64_t addr, void *buffer, size_t size)
-{
-	return false;
-}
-
-bool sim_read_dead(const struct sim_call *call, uint64_t addr, void *buffer, size_t size)
-{
-	return false;
-}
-
-bool sim_read_ideal(const struct sim_call *call, uint64_t addr, void *buffer, size_t size)
-{
-	return false;
-}
-
-bool sim_write_ideal(const struct sim_call *call, uint64_t addr, const void *buffer, size_t size)
-{
-	return false;
-}
-
-bool sim_write(const struct sim_call *call, uint64_t addr, const void *buffer, size_t size)
-{
-	return false;
-}
-
-bool sim_probe(const struct sim_call *call, uint64_t addr, size_t size, bool write)
-{
-	return false;
-}
-
 static const char ptx[] = "// made by hand\n"
 			  ".version 7.8\n.target sm_80\n.address_size 64\n"
 			  ".extern .shared .align 16 .b8 scratch[];\n"
