@@ -92,7 +92,8 @@ enum kv_coord_limit {
 int kv_coord_limits(struct kv_coord *coord, uint32_t slot, struct kv_coord_limits *ret_limits,
 	uint32_t *ret_generation);
 /*
- * Changes those limits of a slot that mask (enum kv_coord_limit) names and rings its doorbell.
+ * Changes those limits of a slot that mask (enum kv_coord_limit) names and rings its doorbell; to
+ * what they are already: nothing is seen of it.
  * -EINVAL: min above max, a weight out of range. -ESRCH: the slot is free. -ETIMEDOUT, -EPROTO: the
  * mutex.
  */

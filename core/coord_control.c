@@ -114,10 +114,11 @@ int kv_coord_limits(struct kv_coord *coord, uint32_t slot, struct kv_coord_limit
 static int change_limits(
 	struct kv_coord_control *control, const struct kv_coord_limits *limits, uint32_t mask)
 {
-	struct kv_coord_limits merged;
+	struct kv_coord_limits old, merged;
 	uint32_t generation;
 
-	read_limits(control, &merged, &generation);
+	read_limits(control, &old, &generation);
+	merged = old;
 	if (mask & KV_COORD_LIMIT_MIN)
 		merged.min = limits->min;
 	if (mask & KV_COORD_LIMIT_MAX)
@@ -130,6 +131,8 @@ static int change_limits(
 		merged.idle_ms = limits->idle_ms;
 	if (merged.min > merged.max || merged.weight == 0 || merged.weight > KV_COORD_WEIGHT_MAX)
 		return -EINVAL;
+	if (memcmp(&merged, &old, sizeof(merged)) == 0)
+		return 0;
 	/* Whoever reads between two of these stores sees a mixture of two sets that were both asked
 	 * for; the generation, last, makes the owner look again. */
 	__atomic_store_n(&control->limits.min, merged.min, __ATOMIC_RELAXED);

@@ -38,7 +38,8 @@ static const char *explain(int error)
 	case ENOENT:
 		return "it has no reservation with this tag";
 	case ENOMEM:
-		return "there is no host memory for it";
+		return "there is no memory for it: of the host, or of the device within its "
+		       "maximum";
 	case ENOSPC:
 		return "there is no device memory for it";
 	case EOPNOTSUPP:

@@ -45,13 +45,13 @@ class Program:
         return found[0]
 
     def becomes(self, state, backed, evicted):
-        """Numbers are published from time to time."""
-        until = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until:
+        """Numbers are published from time to time. state None: any. Returns how long it took, in seconds."""
+        start = time.monotonic()
+        while time.monotonic() < start + PATIENCE_S:
             now = self.ps()
-            if (now["state"], now["backed_bytes"], now["evicted_bytes"]) == (state, backed, evicted):
-                return
-            time.sleep(0.05)
+            if (state in (None, now["state"]), now["backed_bytes"], now["evicted_bytes"]) == (True, backed, evicted):
+                return time.monotonic() - start
+            time.sleep(0.01)
         raise AssertionError(("it stays", now))
 
 
@@ -69,6 +69,29 @@ def test_an_idle_time_that_is_set_while_it_runs_takes_effect(directory):
     with Program(directory) as program:
         assert "idle after 20 ms" in program.command("limit", program.pid, "--idle", "20ms", "--max", "1G")
         program.becomes("evicted", 0, 2 * MIB)
+
+
+def test_a_lower_maximum_reaches_an_idle_process_and_the_old_one_lets_it_grow_again(directory):
+    with Program(directory) as program:
+        program.becomes("active", 2 * MIB, 0)
+        for round_ in range(3):
+            program.command("limit", program.pid, "--max", "1M")
+            seconds = program.becomes(None, 0, 2 * MIB)
+            print(f"      a lower maximum was in effect after {seconds * 1000:.0f} ms")
+            assert "no memory for it" in program.command("restore", program.pid, status=1), "it is a bound"
+            program.command("limit", program.pid, "--max", "none")
+            assert "2M moved back" in program.command("restore", program.pid)
+            program.becomes(None, 2 * MIB, 0)
+            # what it has already, given again, changes nothing
+            program.command("limit", program.pid, "--max", "none", "--weight", "100", "--min", "0")
+            assert "max none" in program.command("limit", program.pid)
+        program.becomes(None, 2 * MIB, 0)
+
+
+def test_a_maximum_of_nothing_empties_a_process_and_it_goes_on_all_the_same(directory):
+    with Program(directory, KVSHIM_HOST_BUDGET="64M") as program:
+        program.command("limit", program.pid, "--max", "0")
+        program.becomes(None, 0, 2 * MIB)
 
 
 def test_a_tag_that_nothing_has_is_told(directory):

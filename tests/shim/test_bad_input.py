@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -77,6 +78,14 @@ def test_with_the_shim_and_nothing_wrong_there_is_no_line(directory):
 
 def test_switched_off_there_is_no_line_and_no_segment(directory):
     is_unaffected(probe(directory, env={"KVSHIM": "off"}), n_lines=0)
+
+
+def test_loaded_twice_it_is_there_once(directory):
+    is_unaffected(probe(directory, env={"LD_PRELOAD": f"{LIBRARY} {LIBRARY}", "KVSHIM_LOG": "warn"}), n_lines=0)
+    copy = shutil.copy(LIBRARY, directory)
+    is_unaffected(probe(directory, env={"LD_PRELOAD": f"{LIBRARY} {copy}", "KVSHIM_LOG": "warn"}), n_lines=0)
+    os.remove(copy)
+    assert os.listdir(directory) == []
 
 
 def test_an_unknown_option(directory):

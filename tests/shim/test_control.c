@@ -116,6 +116,23 @@ Test(control, a_thousand_changes_leave_a_whole_set_and_the_last_one_counts)
 	cr_assert_eq(reap(&child), 0);
 }
 
+Test(control, limits_as_they_are_already_change_nothing)
+{
+	struct kv_coord *owner = join();
+	struct kv_coord_limits limits, change = {.max = 4096, .weight = 7};
+	const uint32_t mask = KV_COORD_LIMIT_MAX | KV_COORD_LIMIT_WEIGHT;
+	uint32_t before, after;
+
+	kv_coord_new_limits(owner, &limits);
+	cr_assert_eq(kv_coord_set_limits(owner, 0, &change, mask), 0);
+	cr_assert_eq(kv_coord_limits(owner, 0, &limits, &before), 0);
+	cr_assert(kv_coord_new_limits(owner, &limits));
+	cr_assert_eq(kv_coord_set_limits(owner, 0, &change, mask), 0);
+	cr_assert_eq(kv_coord_limits(owner, 0, &limits, &after), 0);
+	cr_assert_eq(after, before);
+	cr_assert_not(kv_coord_new_limits(owner, &limits));
+}
+
 Test(control, limits_that_make_no_sense_are_refused_and_change_nothing)
 {
 	struct kv_coord *owner = join();

@@ -96,7 +96,7 @@ def test_several_processes_and_gpus(directory):
 
 
 def test_an_answer_that_is_an_error_is_told(directory):
-    for number, words in ((-16, "busy"), (-2, "no reservation with this tag"), (-12, "no host memory"),
+    for number, words in ((-16, "busy"), (-2, "no reservation with this tag"), (-12, "no memory for it"),
                           (-28, "no device memory"), (-95, "cannot do this"), (-99999, "damaged")):
         with Agent(directory, number) as agent:
             kvshim(directory, "evict", agent.pid, status=1, says=[words, agent.pid])
