@@ -260,6 +260,10 @@ static uint64_t bytes_missing(
 	return missing * r->page_size;
 }
 
+/* How often the driver may refuse what the ledger grants, and nothing be gained by asking again.
+ * Then the ledger does not know who has the memory. */
+#define REFUSALS_MAX 16u
+
 /*
  * Others are asked before anything is spilled. What is backed so far stays; the mutex is let go of
  * while waiting, which only lets other submissions back more: the caller is inside the gate, so
@@ -268,7 +272,8 @@ static uint64_t bytes_missing(
 int kv_back_series(struct kv_reservation *r, const struct kv_series *series, uint32_t n)
 {
 	struct kv_space *space = kv_reservation_space_of(r);
-	uint64_t start_ns, missing;
+	uint64_t start_ns, missing, least = UINT64_MAX;
+	uint32_t n_refusals = 0;
 	bool last = !space->sink.ledger.ops;
 	int error = back_now(r, series, n, last);
 
@@ -277,8 +282,10 @@ int kv_back_series(struct kv_reservation *r, const struct kv_series *series, uin
 	start_ns = kv_gpu_now(space);
 	do {
 		missing = bytes_missing(r, series, n);
+		n_refusals = missing < least ? 0 : n_refusals + 1;
+		least = missing < least ? missing : least;
 		kv_reservation_unlock(r);
-		last = kv_ledger_wait(space, missing, start_ns) < 0;
+		last = kv_ledger_wait(space, missing, start_ns) < 0 || n_refusals == REFUSALS_MAX;
 		kv_reservation_lock(r);
 		r->changed = true; /* for the caller, who looks whether this was a slow one */
 		error = back_now(r, series, n, last);

@@ -24,13 +24,14 @@ static bool orphan; /* set in the child of a fork, before any other thread exist
 static struct {
 	char name[64];
 	uint64_t n;
+	bool every; /* n-th call */
 	int code;
 	_Atomic uint64_t seen;
 } fails[16];
 static int n_fails;
 
-/* "name:n[:code]", comma-separated: the n-th call (from 1; 0: every call) fails with code (2 by
- * default). */
+/* "name:[%]n[:code]", comma-separated: the n-th call (from 1; 0: every call; %: every n-th) fails
+ * with code (2 by default). */
 static void parse_fails(const char *text)
 {
 	while (text && *text && n_fails < 16) {
@@ -42,7 +43,8 @@ static void parse_fails(const char *text)
 			*n++ = '\0';
 			snprintf(fails[n_fails].name, sizeof(fails[n_fails].name), "%.63s", item);
 			char *code = strchr(n, ':');
-			fails[n_fails].n = strtoull(n, NULL, 10);
+			fails[n_fails].every = *n == '%';
+			fails[n_fails].n = strtoull(n + fails[n_fails].every, NULL, 10);
 			fails[n_fails].code = code ? atoi(code + 1) : CUDA_ERROR_OUT_OF_MEMORY;
 			n_fails++;
 		}
@@ -57,8 +59,11 @@ static CUresult injected(int entry)
 		if (strcmp(fails[i].name, sim_entries[entry].name) != 0)
 			continue;
 		uint64_t seen = atomic_fetch_add(&fails[i].seen, 1) + 1;
-		if (!fails[i].n || seen == fails[i].n)
+		if (!fails[i].n || (fails[i].every ? seen % fails[i].n == 0 : seen == fails[i].n)) {
+			sim_log("INJECTED: call %llu of %s fails with %d", (unsigned long long)seen,
+				fails[i].name, fails[i].code);
 			return (CUresult)fails[i].code;
+		}
 	}
 	return CUDA_SUCCESS;
 }

@@ -43,6 +43,8 @@ void sim_config_load(void);
 extern _Atomic uint64_t sim_reports[SIM_REPORTS];          /* atomic: relaxed, counters */
 extern _Atomic uint64_t sim_twin_runs, sim_bytes_compared; /* atomic: relaxed, counters */
 extern _Atomic uint64_t *sim_calls;                        /* per entry point */
+/* A line into SIMGPU_LOG, for what is no fault of anybody. */
+void sim_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* At exit: leaks, the report file, the strict exit status. */
 void sim_report_exit(void);
 

@@ -28,27 +28,46 @@ static void append(const char *path, const char *text, size_t size)
 	close(fd);
 }
 
-void sim_report(enum sim_report kind, const char *format, ...)
+/* One line into SIMGPU_LOG, and on stderr as well if loud. */
+__attribute__((format(printf, 3, 0))) static void say(
+	bool loud, const char *kind, const char *format, va_list args)
 {
 	char line[600];
+	int used = snprintf(line, sizeof(line), "simgpu[%d] %s", (int)getpid(), kind);
+	int more = vsnprintf(line + used, sizeof(line) - (size_t)used - 1, format, args);
+	size_t size = (size_t)used + (size_t)(more < 0 ? 0 : more);
+
+	if (size > sizeof(line) - 2)
+		size = sizeof(line) - 2;
+	line[size++] = '\n';
+	if (loud && write(STDERR_FILENO, line, size) < 0)
+		return;
+	const char *log = getenv("SIMGPU_LOG");
+	if (log && *log)
+		append(log, line, size);
+}
+
+void sim_report(enum sim_report kind, const char *format, ...)
+{
+	char name[16];
 	va_list args;
 
 	uint64_t n = atomic_fetch_add(&sim_reports[kind], 1);
 	if (n >= MAX_LINES)
 		return;
-	int used = snprintf(line, sizeof(line), "simgpu[%d] %s: ", (int)getpid(), names[kind]);
+	snprintf(name, sizeof(name), "%s: ", names[kind]);
 	va_start(args, format);
-	int more = vsnprintf(line + used, sizeof(line) - (size_t)used - 1, format, args);
+	say(true, name, format, args);
 	va_end(args);
-	size_t size = (size_t)used + (size_t)(more < 0 ? 0 : more);
-	if (size > sizeof(line) - 2)
-		size = sizeof(line) - 2;
-	line[size++] = '\n';
-	if (write(STDERR_FILENO, line, size) < 0)
-		return;
-	const char *log = getenv("SIMGPU_LOG");
-	if (log && *log)
-		append(log, line, size);
+}
+
+void sim_log(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say(false, "", format, args);
+	va_end(args);
 }
 
 static void leak_range(struct sim_range *range, void *arg)

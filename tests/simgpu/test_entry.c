@@ -107,6 +107,30 @@ Test(entry, the_nth_call_fails_on_request)
 	fails(CUDA_ERROR_UNKNOWN, cuMemFree_v2(a));
 }
 
+Test(entry, every_nth_call_fails_on_request_and_is_logged)
+{
+	char path[] = "/tmp/simgpu-log-XXXXXX", text[256];
+	int fd = mkstemp(path);
+	CUdeviceptr a;
+	ssize_t n;
+
+	cr_assert_geq(fd, 0);
+	setenv("SIMGPU_FAIL", "cuMemAlloc_v2:%2", 1);
+	setenv("SIMGPU_LOG", path, 1);
+	start();
+	for (int i = 0; i < 2; i++) {
+		ok(cuMemAlloc_v2(&a, 16));
+		fails(CUDA_ERROR_OUT_OF_MEMORY, cuMemAlloc_v2(&a, 16));
+	}
+	n = read(fd, text, sizeof(text) - 1);
+	cr_assert_gt(n, 0);
+	text[n] = '\0';
+	cr_assert(strstr(text, "INJECTED: call 2 of cuMemAlloc_v2 fails with 2"));
+	cr_assert(strstr(text, "INJECTED: call 4 of cuMemAlloc_v2"));
+	close(fd);
+	unlink(path);
+}
+
 Test(entry, what_is_not_implemented_says_so)
 {
 	CUarray array;

@@ -9,6 +9,7 @@ struct fake_ledger {
 	uint64_t capacity, charged, most_charged;
 	uint64_t promised, promise_max;
 	uint64_t gives; /* what others give when they are asked */
+	bool grants;    /* it believes that there is enough, however often it is asked */
 	uint32_t n_charges, n_waits, n_seen, n_forgets;
 	uint64_t wanted; /* of the last wait */
 	int promise_error;
@@ -42,6 +43,8 @@ static int wait_for(void *ctx, uint64_t bytes, uint64_t start_ns)
 	(void)start_ns;
 	l->n_waits++;
 	l->wanted = bytes;
+	if (l->grants)
+		return 0;
 	if (!l->gives)
 		return -ENOMEM;
 	l->capacity += l->gives;
@@ -234,6 +237,27 @@ Test(ledger, memory_that_the_driver_does_not_have_is_waited_for_like_any_other)
 	EXPECT(pages_in(&b, KV_PAGE_SPILLED), 10);
 	EXPECT(l.charged, 100 * P);
 	EXPECT(buffer_free(&f, &b), 0);
+	CLOSE(&f);
+}
+
+Test(ledger, that_grants_what_the_driver_refuses_again_and_again_is_not_asked_for_ever)
+{
+	struct fake_ledger l = {.grants = true};
+	struct fixture f;
+	struct buffer b;
+
+	open_with(&f, &l, 100 * P, 0);
+	EXPECT(buffer_new(&f, 8 * P, &b), 0);
+	EXPECT(app_write(&f, &b, 0, 2 * P, 5), 0);
+	fake_gpu_fail_kind(f.gpu, FAKE_HANDLE_CREATE, 10000, -ENOMEM);
+	EXPECT(app_write(&f, &b, 2 * P, 2 * P, 6), -ENOMEM);
+	EXPECT(l.n_waits > 1 && l.n_waits < 100, true);
+	fake_gpu_fail_kind(f.gpu, FAKE_HANDLE_CREATE, 3, -ENOMEM);
+	EXPECT(app_write(&f, &b, 2 * P, 2 * P, 6), 0); /* somebody was only slow */
+	EXPECT(app_read(&f, &b, 0, 4 * P), 0);
+	EXPECT_SANE(&f);
+	EXPECT(buffer_free(&f, &b), 0);
+	EXPECT(l.charged, 2 * P);
 	CLOSE(&f);
 }
 
