@@ -70,15 +70,13 @@ static int draw_parts(struct kv_canvas *canvas, int y, int x, const struct part 
 	uint64_t whole, int width)
 {
 	uint64_t sum = 0;
+	int from = 0, to;
 
-	for (int i = 0; i < n; i++) {
-		int from, to;
-
-		from = (int)((double)sum / (double)whole * width + 0.5);
+	for (int i = 0; i < n; i++, from = to) {
 		sum += parts[i].bytes;
 		to = (int)((double)sum / (double)whole * width + 0.5);
-		if (parts[i].bytes && to == from)
-			to++;
+		/* who got a cell for nearly nothing takes it from who comes next */
+		to = to > from ? to : from + (parts[i].bytes != 0);
 		for (int j = from; j < to && j < width; j++)
 			kv_canvas_put(canvas, y, x + j, parts[i].role,
 				kv_canvas_glyph(canvas, parts[i].glyph));
@@ -152,15 +150,26 @@ static void draw_legend(
 	}
 }
 
+/* Of what is reserved: what has memory neither on the device nor on the host. */
+static uint64_t saved(const uint64_t *value)
+{
+	if (value[KV_GPU_RESERVED] == KV_UNKNOWN)
+		return KV_UNKNOWN;
+	return minus(value[KV_GPU_RESERVED], known(value[KV_GPU_BACKED]) +
+						     known(value[KV_GPU_SPILLED]) +
+						     known(value[KV_GPU_EVICTED]));
+}
+
 static void draw_name(struct kv_canvas *canvas, int y, const struct kv_stat_segment *segment)
 {
-	char name[64], total[KV_TEXT], reserved[KV_TEXT], text[160];
+	char name[64], total[KV_TEXT], reserved[KV_TEXT], less[KV_TEXT], text[160];
 
 	kv_canvas_printf(canvas, y, 1, KV_ROLE_HEAD, "GPU %.8s  %s  %s", segment->uuid,
 		kv_format_clean(segment->gpu_name, name, 40),
 		kv_format_size(segment->value[KV_GPU_TOTAL], total));
-	snprintf(text, sizeof(text), "reserved %s",
-		kv_format_size(segment->value[KV_GPU_RESERVED], reserved));
+	snprintf(text, sizeof(text), "reserved %s, saved %s",
+		kv_format_size(segment->value[KV_GPU_RESERVED], reserved),
+		kv_format_size(saved(segment->value), less));
 	if (segment->value[KV_GPU_WAITING] && segment->value[KV_GPU_WAITING] != KV_UNKNOWN)
 		snprintf(text + strlen(text), sizeof(text) - strlen(text), ", %llu waiting",
 			(unsigned long long)segment->value[KV_GPU_WAITING]);

@@ -158,17 +158,18 @@ static const char *limit_text(uint64_t value, char text[KV_TEXT])
 static void draw_numbers(const struct kv_stat_process *process, struct kv_canvas *canvas, int y)
 {
 	const uint64_t *value = process->value;
-	char a[KV_TEXT], b[KV_TEXT], c[KV_TEXT], d[KV_TEXT], e[KV_TEXT], f[KV_TEXT];
+	char a[KV_TEXT], b[KV_TEXT], c[KV_TEXT], d[KV_TEXT], e[KV_TEXT], f[KV_TEXT], g[KV_TEXT];
 
 	kv_canvas_printf(canvas, y, 1, KV_ROLE_TEXT,
-		"limits: min %s  max %s  weight %s  host %s of %s  idle after %s",
+		"limits: min %s  max %s  weight %s  host %s of %s  idle after %s  over %s",
 		kv_format_size(value[KV_PROCESS_LIMIT_MIN], a),
 		limit_text(value[KV_PROCESS_LIMIT_MAX], b),
 		kv_format_count(value[KV_PROCESS_WEIGHT], c),
 		kv_format_size(value[KV_PROCESS_HOST_TAKEN], d),
 		kv_format_size(value[KV_PROCESS_HOST_BUDGET], e),
 		value[KV_PROCESS_IDLE_AFTER] ? kv_format_age(value[KV_PROCESS_IDLE_AFTER], f)
-					     : "never");
+					     : "never",
+		kv_format_size(value[KV_PROCESS_OVERCOMMIT], g));
 	kv_canvas_printf(canvas, y + 1, 1, KV_ROLE_TEXT,
 		"waits %s, longest %s  gate closed %s, longest %s  launch p50 %s p99 %s",
 		kv_format_count(value[KV_PROCESS_WAITS], a),
@@ -178,13 +179,14 @@ static void draw_numbers(const struct kv_stat_process *process, struct kv_canvas
 		kv_format_ns(value[KV_PROCESS_LAUNCH_P50], e),
 		kv_format_ns(value[KV_PROCESS_LAUNCH_P99], f));
 	kv_canvas_printf(canvas, y + 2, 1, KV_ROLE_TEXT,
-		"evictions %s  restores %s  moved out %s in %s  given %s  refused %s",
+		"evictions %s  restores %s  moved out %s in %s  given %s  refused %s  spilled %s",
 		kv_format_count(value[KV_PROCESS_EVICTIONS], a),
 		kv_format_count(value[KV_PROCESS_RESTORES], b),
 		kv_format_size(value[KV_PROCESS_MOVED_OUT], c),
 		kv_format_size(value[KV_PROCESS_MOVED_IN], d),
 		kv_format_size(value[KV_PROCESS_GIVEN], e),
-		kv_format_count(value[KV_PROCESS_REFUSED], f));
+		kv_format_count(value[KV_PROCESS_REFUSED], f),
+		kv_format_count(value[KV_PROCESS_PAGES_SPILLED], g));
 }
 
 int kv_panel_process(const struct kv_live *live, struct kv_canvas *canvas, int y, int height)

@@ -176,6 +176,7 @@ static void copy_control(const struct kv_coord_slot *slot, const struct kv_coord
 	value[KV_PROCESS_IDLE_AFTER] = limits->idle_ms;
 	value[KV_PROCESS_CHARGED] = account->charged;
 	value[KV_PROCESS_ASKED] = account->asked;
+	value[KV_PROCESS_OVERCOMMIT] = account->overcommit;
 	value[KV_PROCESS_ACTIVITY] = age_ms(last_ns, now_ns);
 	value[KV_PROCESS_AGENT] = age_ms(account->alive_ns, now_ns);
 }
