@@ -98,7 +98,7 @@ int kv_api_give(void *to, const void *from, uint64_t from_size, const char *call
 	if (!to)
 		return kv_api_refuse(KVSHIM_ERR_INVALID, call, "no place for the answer");
 	size = size_of(to);
-	if (size < SIZE_MIN || size > SIZE_MAX_)
+	if (size < SIZE_MIN || size > SIZE_MAX_ || size % sizeof(size))
 		return kv_api_refuse(KVSHIM_ERR_INVALID, call, "the structure's size is not set");
 	memset((char *)to + sizeof(size), 0, size - sizeof(size));
 	memcpy((char *)to + sizeof(size), (const char *)from + sizeof(size),
@@ -106,14 +106,14 @@ int kv_api_give(void *to, const void *from, uint64_t from_size, const char *call
 	return 0;
 }
 
-int kv_api_take(void *to, const void *from, uint64_t to_size, const char *call)
+int kv_api_take(void *to, const void *from, uint64_t to_size, uint64_t first_size, const char *call)
 {
 	uint64_t size;
 
 	if (!from)
 		return kv_api_refuse(KVSHIM_ERR_INVALID, call, "no description");
 	size = size_of(from);
-	if (size < SIZE_MIN || size > SIZE_MAX_)
+	if (size < first_size || size > SIZE_MAX_ || size % sizeof(size))
 		return kv_api_refuse(KVSHIM_ERR_INVALID, call, "the structure's size is not set");
 	memset(to, 0, to_size);
 	memcpy(to, from, size < to_size ? size : to_size);

@@ -32,7 +32,9 @@ int kv_api_ready(void);
  * smaller than any version of it. */
 #define KV_API_GIVE(to, from, call) kv_api_give(to, &(from), sizeof(from), call)
 int kv_api_give(void *to, const void *from, uint64_t from_size, const char *call);
-#define KV_API_TAKE(to, from, call) kv_api_take(&(to), from, sizeof(to), call)
-int kv_api_take(void *to, const void *from, uint64_t to_size, const char *call);
+/* first: the size of its first version; a shorter one may end within a pointer. */
+#define KV_API_TAKE(to, from, first, call) kv_api_take(&(to), from, sizeof(to), first, call)
+int kv_api_take(
+	void *to, const void *from, uint64_t to_size, uint64_t first_size, const char *call);
 
 #endif

@@ -268,7 +268,7 @@ int kvshim_model_register(uint64_t pool, const struct kvshim_model_desc *model, 
 	uint32_t row;
 	int error;
 
-	error = KV_API_TAKE(d, model, __func__);
+	error = KV_API_TAKE(d, model, 120, __func__);
 	if (error < 0)
 		return error;
 	d.name[sizeof(d.name) - 1] = '\0';

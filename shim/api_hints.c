@@ -63,7 +63,7 @@ int kvshim_region_declare(const struct kvshim_region_desc *desc, uint64_t *ret_r
 
 	if (error < 0)
 		return error;
-	error = KV_API_TAKE(d, desc, __func__);
+	error = KV_API_TAKE(d, desc, 72, __func__);
 	if (error < 0)
 		return error;
 	d.name[sizeof(d.name) - 1] = '\0';

@@ -181,7 +181,7 @@ int kvshim_pool_create(const struct kvshim_pool_desc *desc, uint64_t *ret_pool)
 	struct kv_api_pool *pool;
 	int error;
 
-	error = KV_API_TAKE(d, desc, __func__);
+	error = KV_API_TAKE(d, desc, 56, __func__);
 	if (error < 0)
 		return error;
 	d.name[sizeof(d.name) - 1] = '\0';

@@ -42,6 +42,16 @@ static const struct kvshim_region_desc *geometry(
 }
 #define GEOMETRY geometry
 
+static const struct kvshim_region_desc *cut(uint64_t size)
+{
+	static struct kvshim_region_desc desc;
+
+	desc = *geometry(16, spare, 65536, 65536);
+	desc.size = size;
+	return &desc;
+}
+#define CUT cut
+
 static const struct kvshim_model_desc *model_of(uint32_t layers, uint32_t heads, uint64_t min)
 {
 	static struct kvshim_model_desc desc;
