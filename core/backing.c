@@ -173,8 +173,12 @@ static void commit(struct kv_reservation *r, uint64_t first, uint64_t end)
 		if (page->state != KV_PAGE_BUSY)
 			continue;
 		if (page->host) {
-			kv_page_drop_host(r, i);
 			kv_count(&space->pages_restored, 1);
+			if (kv_reservation_is_static(r) && kv_reservation_keeps(r) &&
+				!(page->flags & KV_PAGE_HOST))
+				page->flags |= KV_PAGE_COPIED;
+			else
+				kv_page_drop_host(r, i);
 		}
 		if (page->flags & KV_PAGE_HOST) {
 			kv_page_set(r, i, KV_PAGE_SPILLED);

@@ -57,9 +57,15 @@ static int check_page(struct check *check, struct kv_reservation *r, uint64_t i,
 		return fail(check, "0x%llx page %llu: state %u at rest", base, LLX(i), page->state);
 	if (kv_page_is_ready(page) && !memory)
 		return fail(check, "0x%llx page %llu: mapped without memory", base, LLX(i));
-	if ((page->state == KV_PAGE_EVICTED) != (page->host != NULL))
+	if ((page->state == KV_PAGE_EVICTED || (page->flags & KV_PAGE_COPIED)) !=
+		(page->host != NULL))
 		return fail(check, "0x%llx page %llu: state %u, host copy %p", base, LLX(i),
 			page->state, page->host);
+	if ((page->flags & KV_PAGE_COPIED) &&
+		(page->state != KV_PAGE_BACKED || !kv_reservation_keeps(r) ||
+			!kv_reservation_is_static(r)))
+		return fail(
+			check, "0x%llx page %llu: a copy in state %u", base, LLX(i), page->state);
 	if (page->state == KV_PAGE_BACKED && (page->flags & KV_PAGE_HOST))
 		return fail(check, "0x%llx page %llu: BACKED by host memory", base, LLX(i));
 	if (page->state == KV_PAGE_SPILLED && !(page->flags & KV_PAGE_HOST))
@@ -127,7 +133,7 @@ static int check_reservation(struct check *check, struct kv_reservation *r, stru
 		return fail(check, "0x%llx: %llu pages with memory, counted %llu", base,
 			LLX(n_with_memory), LLX(r->n_with_memory));
 	whole = n[KV_PAGE_BACKED] + n[KV_PAGE_SPILLED] == r->n_pages;
-	if (atomic_load(&r->quiet) != (is_static && whole))
+	if (atomic_load(&r->quiet) != (is_static && whole && !kv_reservation_keeps(r)))
 		return fail(check, "0x%llx: whole flag is wrong", base);
 	if (r->unsettled != kv_reservation_owes(r, is_static))
 		return fail(check, "0x%llx: unsettled flag is wrong", base);

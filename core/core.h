@@ -56,6 +56,10 @@ struct kv_core_config {
 	uint64_t overcommit_bytes; /* promise beyond device plus host budget, per space; 0: none */
 	uint64_t drain_timeout_ns; /* bound on one quiesce; 0: 50 ms */
 	uint64_t linger_ns;        /* see kv_release_later(); 0: until memory is asked for */
+	/* Static reservations that nobody got a pointer to write through keep the host copy of what
+	 * is restored until a touch, and go without copying next time. Launches that carry such a
+	 * pointer are looked at (kv_core_hits()) for as long as that lasts. */
+	bool keep_copies;
 	uint64_t idle_ns; /* evict everything after so long without a submission; 0: never */
 	/* One line for the operator; level 0 error, 1 warning, 2 info, 3 debug. May be NULL. No
 	 * lock of core is held. */
@@ -159,8 +163,8 @@ int kv_reservation_free(struct kv_core *core, kv_gpu_addr addr);
 struct kv_reservation *kv_core_find(struct kv_core *core, kv_gpu_addr addr);
 /*
  * The same for the launch path: true if addr lies in a reservation that needs attention before a
- * launch that carries addr: anything but "static and whole". Lock-free, O(log n), two compares when
- * addr is outside all of them.
+ * launch that carries addr: anything but "static, whole, and written by anybody". Lock-free, O(log
+ * n), two compares when addr is outside all of them.
  */
 static inline bool kv_core_hits(
 	struct kv_core *core, uint64_t addr, struct kv_reservation **ret_reservation);
@@ -183,7 +187,7 @@ bool kv_reservation_is_static(const struct kv_reservation *r);
 /* [inside] Kernels of this family of rules reach it, for the statistics: the first one that is told
  * stays, at most 31 bytes of it. Nothing when it is known already. */
 void kv_reservation_ruled(struct kv_reservation *r, const char *family);
-/* True if static and every page is mapped. */
+/* True if static, every page is mapped, and launches need not be looked at for what they write. */
 bool kv_reservation_is_whole(const struct kv_reservation *r);
 enum kv_page_state kv_reservation_page_state(struct kv_reservation *r, uint64_t page);
 uint64_t kv_reservation_page_size(const struct kv_reservation *r);
@@ -251,6 +255,9 @@ void kv_zero_done(struct kv_reservation *r, uint64_t offset, uint64_t length);
  */
 void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char *by);
 void kv_leak_all(struct kv_core *core, enum kv_static_reason reason, const char *by);
+/* The same for work that only reads through the pointer that it got, or for nobody's pointer: the
+ * reservation may keep its copies (kv_core_config.keep_copies). */
+void kv_leak_read(struct kv_reservation *r, enum kv_static_reason reason, const char *by);
 
 /*
  * [inside] P7, transient: the work about to be submitted may touch any byte of [offset,

@@ -68,6 +68,12 @@ static bool all_zero(const void *memory, uint64_t size)
 	return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
 }
 
+static bool needs_copy(const struct kv_page *page)
+{
+	return page->state == KV_PAGE_BUSY && !is_forgotten(page) &&
+	       !(page->flags & KV_PAGE_COPIED);
+}
+
 /* Takes host slots for the BUSY pages of [first, end) that need a copy, and queues the copies. */
 static int copy_out(struct kv_reservation *r, uint64_t first, uint64_t end, bool *ret_queued)
 {
@@ -80,10 +86,9 @@ static int copy_out(struct kv_reservation *r, uint64_t first, uint64_t end, bool
 		int error;
 
 		b = a + 1;
-		if (r->pages[a].state != KV_PAGE_BUSY || is_forgotten(&r->pages[a]))
+		if (!needs_copy(&r->pages[a]))
 			continue;
-		while (b < end && r->pages[b].state == KV_PAGE_BUSY &&
-			!is_forgotten(&r->pages[b]) &&
+		while (b < end && needs_copy(&r->pages[b]) &&
 			!((r->pages[a].flags ^ r->pages[b].flags) & KV_PAGE_HOST))
 			b++;
 		error = kv_host_take(
@@ -117,6 +122,7 @@ static void lose_page(struct kv_reservation *r, uint64_t page)
 	kv_count(&space->pages_released, 1);
 	kv_core_revise(space->core);
 	if (r->pages[page].host) {
+		kv_count(&space->pages_not_copied, !!(r->pages[page].flags & KV_PAGE_COPIED));
 		kv_page_set(r, page, KV_PAGE_EVICTED);
 		kv_count(&space->pages_evicted, 1);
 	} else {
@@ -172,7 +178,7 @@ static void look_at_copies(
 	for (uint64_t i = first; i < end; i++) {
 		struct kv_page *page = &r->pages[i];
 
-		if (page->state != KV_PAGE_BUSY || !page->host)
+		if (page->state != KV_PAGE_BUSY || !page->host || (page->flags & KV_PAGE_COPIED))
 			continue;
 		if (all_zero(page->host, r->page_size)) {
 			kv_page_drop_host(r, i);

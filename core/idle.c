@@ -47,12 +47,17 @@ static uint64_t passes(struct kv_space *space)
 	return kv_gate_passes(&space->core->hot.gate);
 }
 
+static uint64_t pages_copied(struct kv_space *space)
+{
+	return kv_sub_sat(kv_counted(&space->pages_evicted), kv_counted(&space->pages_not_copied));
+}
+
 int kv_evict_gently(struct kv_space *space, uint64_t bytes, bool while_idle, uint64_t *ret_bytes)
 {
 	uint64_t before = passes(space), start = kv_gpu_now(space), copied, done = 0, got = 0;
 	int error = 0;
 
-	copied = kv_counted(&space->pages_evicted);
+	copied = pages_copied(space);
 	while (done < bytes && kv_counted(&space->backed)) {
 		uint64_t rest = bytes - done;
 
@@ -66,7 +71,7 @@ int kv_evict_gently(struct kv_space *space, uint64_t bytes, bool while_idle, uin
 	if (kv_counted(&space->evicted) && kv_counted(&space->backed) == 0)
 		set_activity(space, KV_COORD_EVICTED);
 	if (done) {
-		copied = kv_counted(&space->pages_evicted) - copied;
+		copied = pages_copied(space) - copied;
 		kv_count(&space->evictions, 1);
 		kv_count(&space->evicted_bytes, copied * space->page_size);
 		kv_count(&space->evict_ns, kv_sub_sat(kv_gpu_now(space), start));

@@ -85,7 +85,7 @@ void kv_page_set(struct kv_reservation *r, uint64_t page, enum kv_page_state to)
 		r->n_wanted_ready += kv_page_is_ready(p);
 	/* On the way (BUSY) they are kept: a move that fails has changed nothing. */
 	if (to == KV_PAGE_EMPTY || to == KV_PAGE_EVICTED)
-		p->flags &= ~KV_PAGE_GUESSES;
+		p->flags &= ~(KV_PAGE_GUESSES | KV_PAGE_COPIED);
 	if (r->n_in_state[KV_PAGE_BACKED] * r->page_size > r->backed_peak)
 		r->backed_peak = r->n_in_state[KV_PAGE_BACKED] * r->page_size;
 	r->changed = true;
@@ -131,4 +131,5 @@ void kv_page_drop_host(struct kv_reservation *r, uint64_t page)
 		kv_host_give(kv_reservation_space_of(r), p->host);
 		p->host = NULL;
 	}
+	p->flags &= ~KV_PAGE_COPIED;
 }

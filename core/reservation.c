@@ -97,6 +97,7 @@ static void describe(struct kv_reservation *r, struct kv_space *space, kv_gpu_ad
 	atomic_store_explicit(&r->reserved, r->n_pages * space->page_size, memory_order_relaxed);
 	atomic_store_explicit(&r->static_reason, KV_STATIC_NO, memory_order_release);
 	atomic_store_explicit(&r->quiet, false, memory_order_release);
+	atomic_store_explicit(&r->loose, false, memory_order_relaxed);
 	r->pinned = false;
 	atomic_store_explicit(&r->priority, KV_PRIORITY, memory_order_relaxed);
 	r->page_size = space->page_size;
@@ -231,8 +232,8 @@ static void forget_pages(struct kv_reservation *r)
 	for (uint64_t i = 0; i < r->n_pages; i++) {
 		struct kv_page *page = &r->pages[i];
 
+		kv_page_drop_host(r, i);
 		if (page->state == KV_PAGE_EVICTED) {
-			kv_page_drop_host(r, i);
 			kv_page_set(r, i, KV_PAGE_EMPTY);
 		} else if (page->state != KV_PAGE_EMPTY) {
 			if (kv_page_is_ready(page))
@@ -331,7 +332,8 @@ void kv_reservation_unlock(struct kv_reservation *r)
 	bool live = kv_reservation_is_live(r);
 	bool whole = r->n_in_state[KV_PAGE_BACKED] + r->n_in_state[KV_PAGE_SPILLED] == r->n_pages;
 	bool is_static = kv_reservation_is_static(r);
-	bool quiet = live && is_static && whole, unsettled = kv_reservation_owes(r, is_static);
+	bool quiet = live && is_static && whole && !kv_reservation_keeps(r);
+	bool unsettled = kv_reservation_owes(r, is_static);
 	bool refresh = quiet != atomic_load_explicit(&r->quiet, memory_order_acquire);
 	bool publish = live && r->changed;
 

@@ -26,6 +26,7 @@ enum {
 	KV_PAGE_BIG = 1 << 5,       /* mapped by the reservation's one big handle */
 	KV_PAGE_SPARE = 1 << 6,     /* as DEAD, but its memory is kept for a while */
 	KV_PAGE_OLD = 1 << 7,       /* beside SPARE: half of that while is over */
+	KV_PAGE_COPIED = 1 << 8,    /* BACKED, and host holds the same content; see kept.c */
 
 	/* What the application's next access makes untrue. */
 	KV_PAGE_GUESSES = KV_PAGE_ZERO | KV_PAGE_ZEROING | KV_PAGE_TRANSIENT | KV_PAGE_DEAD |
@@ -38,9 +39,10 @@ enum {
  */
 struct kv_page {
 	kv_gpu_handle handle; /* memory of one page, 0: none of its own */
-	void *host;           /* content while EVICTED, and while BUSY on the way from or to it */
-	uint8_t state;        /* enum kv_page_state */
-	uint8_t flags;
+	void *host;    /* content while EVICTED, and while BUSY on the way from or to it; with
+			  KV_PAGE_COPIED also while BACKED */
+	uint8_t state; /* enum kv_page_state */
+	uint16_t flags;
 };
 
 struct kv_reservation {
@@ -54,8 +56,11 @@ struct kv_reservation {
 	_Atomic uint64_t reserved;
 
 	_Atomic uint32_t static_reason; /* atomic: release under lock, acquire */
-	_Atomic bool quiet;             /* atomic: release under lock, acquire; static and whole */
-	bool pinned; /* guarded by lock; exported: others know its memory, which must stay */
+	_Atomic bool quiet;             /* atomic: release under lock, acquire; static and whole,
+					 * and no launch need be looked at for what it writes */
+	_Atomic bool loose; /* atomic: relaxed, written under lock; something may write anywhere in
+			     * it without a word: see kept.c */
+	bool pinned;        /* guarded by lock; exported: others know its memory, which must stay */
 
 	struct kv_lock lock; /* KV_RANK_RESERVATION; guards everything below */
 	struct kv_page *pages;
@@ -119,6 +124,13 @@ static inline bool kv_reservation_owes(const struct kv_reservation *r, bool is_s
 		return r->n_in_state[KV_PAGE_BACKED] + r->n_in_state[KV_PAGE_SPILLED] < r->n_pages;
 	return r->wants && r->n_wanted_ready < r->n_wanted;
 }
+
+/* True if what is restored keeps its copy until it is written (kept.c). */
+bool kv_reservation_keeps(const struct kv_reservation *r);
+/* [lock] The copies of the pages [first, end) that are mapped are not true any more. */
+void kv_copies_drop(struct kv_reservation *r, uint64_t first, uint64_t end);
+/* [lock] r may be written anywhere, from now on and for good. */
+void kv_copies_end(struct kv_reservation *r);
 
 /* [lock] Backs what is wanted and not mapped (want.c). As kv_back(). */
 int kv_settle_wanted(struct kv_reservation *r);

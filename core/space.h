@@ -92,6 +92,7 @@ struct kv_space {
 	_Atomic uint64_t pages_backed;
 	_Atomic uint64_t pages_released;
 	_Atomic uint64_t pages_evicted;
+	_Atomic uint64_t pages_not_copied;
 	_Atomic uint64_t pages_restored;
 	_Atomic uint64_t pages_spilled;
 	_Atomic uint64_t evictions;

@@ -39,6 +39,7 @@ void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_s
 		.pages_backed = kv_counted(&s->pages_backed),
 		.pages_released = kv_counted(&s->pages_released),
 		.pages_evicted = kv_counted(&s->pages_evicted),
+		.pages_not_copied = kv_counted(&s->pages_not_copied),
 		.pages_restored = kv_counted(&s->pages_restored),
 		.pages_spilled = kv_counted(&s->pages_spilled),
 		.driver_calls = kv_counted(&s->driver_calls),

@@ -122,7 +122,8 @@ struct kv_process_stats {
 	uint32_t launch_ns[KV_STATS_BUCKETS]; /* histogram of what a timed launch cost until it
 						 reached the driver: the shim's part */
 	uint32_t wait_hist[KV_STATS_BUCKETS]; /* histogram of waits, ns */
-	uint64_t pad[16];
+	uint64_t pages_not_copied; /* of pages_evicted: the copy of last time was still true */
+	uint64_t pad[15];
 };
 
 #endif

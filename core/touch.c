@@ -31,11 +31,13 @@ static bool is_quiet(struct kv_reservation *r)
 /* What was thought of the pages [first, end) is not true any more: they are used. */
 static void use_pages(struct kv_reservation *r, uint64_t first, uint64_t end)
 {
-	uint8_t flags = 0;
+	uint16_t flags = 0;
 
 	for (uint64_t i = first; i < end; i++) {
 		flags |= r->pages[i].flags;
 		r->pages[i].flags &= ~KV_PAGE_GUESSES;
+		if (r->pages[i].flags & KV_PAGE_COPIED)
+			kv_page_drop_host(r, i);
 	}
 	if (flags & (KV_PAGE_DEAD | KV_PAGE_SPARE))
 		kv_core_revise(kv_reservation_space_of(r)->core);
@@ -167,6 +169,7 @@ int kv_zero(struct kv_reservation *r, uint64_t offset, uint64_t length)
 		error = kv_back(r, end - 1, end);
 	if (error < 0)
 		goto out;
+	kv_copies_drop(r, first, end);
 	for (uint64_t i = inner_first; i < inner_end; i++) {
 		struct kv_page *page = &r->pages[i];
 
@@ -214,7 +217,7 @@ void kv_zero_done(struct kv_reservation *r, uint64_t offset, uint64_t length)
 		kv_space_mark(kv_reservation_space_of(r));
 }
 
-void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char *by)
+static void leak(struct kv_reservation *r, enum kv_static_reason reason, const char *by)
 {
 	struct kv_space *space = kv_reservation_space_of(r);
 	char text[KV_STATS_NAME_MAX];
@@ -249,6 +252,25 @@ void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char 
 		(unsigned long long)base, (int)reason, text);
 }
 
+void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char *by)
+{
+	if (reason != KV_STATIC_NO && kv_reservation_keeps(r)) {
+		kv_reservation_lock(r);
+		if (kv_reservation_is_live(r))
+			kv_copies_end(r);
+		kv_reservation_unlock(r);
+		kv_core_log(kv_reservation_space_of(r)->core, 3, "core",
+			"reservation 0x%llx keeps no copies, it may be written by: %s",
+			(unsigned long long)kv_reservation_base(r), by ? by : "?");
+	}
+	leak(r, reason, by);
+}
+
+void kv_leak_read(struct kv_reservation *r, enum kv_static_reason reason, const char *by)
+{
+	leak(r, reason, by);
+}
+
 /* What a transient touch makes of the guesses about one page. */
 static void guess_transient(struct kv_page *page, bool assume_dead)
 {
@@ -275,12 +297,13 @@ int kv_touch_transient(struct kv_reservation *r, uint64_t offset, uint64_t lengt
 	if (!kv_reservation_is_live(r))
 		goto out;
 	atomic_store_explicit(&r->paused, false, memory_order_relaxed);
-	if (kv_reservation_is_static(r)) {
-		error = kv_back_whole(r);
-		goto out;
-	}
 	first = offset / r->page_size;
 	end = (offset + length - 1) / r->page_size + 1;
+	if (kv_reservation_is_static(r)) {
+		error = kv_back_whole(r);
+		kv_copies_drop(r, first, end);
+		goto out;
+	}
 	for (uint64_t i = first; i < end; i++)
 		guess_transient(&r->pages[i], assume_dead && !(r->wants && r->wants[i]));
 	kv_core_revise(space->core);

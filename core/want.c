@@ -61,6 +61,7 @@ static int take_over(
 	atomic_store_explicit(&r->hinted_ns, kv_gpu_now(space), memory_order_relaxed);
 	atomic_store_explicit(&r->hidden_reason, reason, memory_order_relaxed);
 	memcpy(r->hidden_by, r->static_by, sizeof(r->hidden_by));
+	kv_copies_end(r);
 	if (reason != KV_STATIC_NO) {
 		atomic_store_explicit(&r->static_reason, KV_STATIC_NO, memory_order_release);
 		memset(r->static_by, 0, sizeof(r->static_by));

@@ -111,7 +111,7 @@ static int reserve(struct kv_device *device, uint64_t size, const struct kv_tag_
 	}
 	kv_reservation_set_priority(r, tag->priority);
 	if (answer->eager)
-		kv_leak(r, KV_STATIC_OPTION, answer->why);
+		kv_leak_read(r, KV_STATIC_OPTION, answer->why); /* nobody has its address yet */
 	kv_agents_start(device);
 	*ret_addr = origin.base;
 	return 0;

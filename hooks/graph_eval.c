@@ -28,6 +28,7 @@ enum todo_kind {
 	TODO_TRANSIENT_DEAD, /* the same, and what EMPTY pages get is never read */
 	TODO_ZERO,           /* the range will be zero */
 	TODO_LEAK,
+	TODO_LEAK_READ, /* the same, by a kernel that only reads there */
 	TODO_LEAK_HOST, /* its address stands in host memory that the GPU reads */
 	TODO_LEAK_ALL,  /* the GPU reads host memory that may hold any address */
 	TODO_ROWS,      /* rows of a plane are written: offset, length are of base and row_stride */
@@ -115,6 +116,9 @@ static int do_todo(const struct kv_todo *t)
 		return err ? err : kv_zero(t->r, t->offset, t->length);
 	case TODO_LEAK:
 		kv_leak(t->r, KV_STATIC_GRAPH, t->by);
+		return 0;
+	case TODO_LEAK_READ:
+		kv_leak_read(t->r, KV_STATIC_GRAPH, t->by);
 		return 0;
 	case TODO_EXTENT:
 		do_extent(t);
@@ -291,8 +295,10 @@ static void note_reach(
 
 		if (r && a->length) {
 			kv_reservation_ruled(r, kv_rule_family(kernel->rule));
-			note(e, (struct kv_todo){r, a->addr - kv_reservation_base(r), a->length,
-					kernel->by, kind});
+			/* What is static is whole at each launch, and reading changes nothing. */
+			if (a->kind != KV_ACCESS_READ || !kv_reservation_is_static(r))
+				note(e, (struct kv_todo){r, a->addr - kv_reservation_base(r),
+						a->length, kernel->by, kind});
 		}
 		if (a->kind != KV_ACCESS_READ)
 			kill_range(e, a->addr, a->length);
@@ -315,15 +321,20 @@ static void note_reach(
 }
 
 /* What no rule explains is an unknown kernel's. */
-static void note_word(struct evaluation *e, const struct kv_kernel *kernel, uint64_t word)
+static void note_word(struct evaluation *e, const struct kv_kernel *kernel,
+	const struct kv_kernel_word *w, uint64_t word)
 {
+	bool reads = kv_kernel_reads(kernel, w);
 	struct kv_reservation *r;
 
 	kill_at(e, word);
-	if (kv_core_hits(kv_hooks.core, word, &r))
-		note(e, (struct kv_todo){r, 0, kv_reservation_reserved(r), kernel->by,
-				kernel->transient ? TODO_TRANSIENT : TODO_LEAK});
-	else if (!kernel->transient && kv_track_is_host_visible(word))
+	if (kv_core_hits(kv_hooks.core, word, &r)) {
+		if (!reads || !kv_reservation_is_static(r))
+			note(e, (struct kv_todo){r, 0, kv_reservation_reserved(r), kernel->by,
+					kernel->transient ? TODO_TRANSIENT
+					: reads           ? TODO_LEAK_READ
+							  : TODO_LEAK});
+	} else if (!kernel->transient && kv_track_is_host_visible(word))
 		note(e, (struct kv_todo){.by = kernel->by, .kind = TODO_LEAK_ALL});
 }
 
@@ -349,7 +360,7 @@ static void visit_kernel(struct evaluation *e, const struct kv_node *node)
 		if (w->param < KV_RULE_PARAMS && explained >> w->param & 1)
 			continue;
 		if (kv_recognise_word(&launch, w, &word))
-			note_word(e, kernel, word);
+			note_word(e, kernel, w, word);
 	}
 }
 

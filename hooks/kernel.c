@@ -20,6 +20,7 @@
 #include "hooks/kernel.h"
 #include "hooks/module.h"
 #include "hooks/rules/rules.h"
+#include "hooks/rules/signature.h"
 
 #define TABLE_START 256u
 #define RECORD_BUCKETS 512u
@@ -126,6 +127,31 @@ static void bind_rule(struct kv_kernel *kernel, char *by)
 	}
 }
 
+/*
+ * The parameters that are pointers to const, as the mangled name says: nothing else does. A name
+ * that cannot be taken apart, or has another number of parameters than the kernel, says nothing. Of
+ * structs by value rules know what they point at: tails, see kv_rule_tails().
+ */
+static uint64_t list_reads(const char *name, const struct kv_layout *layout, uint64_t tails)
+{
+	static const char suffix[] = " const*";
+	struct kv_signature s;
+	uint64_t reads = tails;
+
+	if (kv_signature_parse(name, &s))
+		return reads;
+	for (uint32_t i = 0; s.n_params == layout->n_params && i < s.n_params && i < 64; i++) {
+		struct kv_text type = s.params[i];
+		size_t length = sizeof(suffix) - 1;
+
+		if (layout->params[i].size == 8 && type.length > length &&
+			!memcmp(type.at + type.length - length, suffix, length))
+			reads |= 1ull << i;
+	}
+	kv_signature_free(&s);
+	return reads;
+}
+
 /* layout NULL: unknown. NULL: no memory. */
 static struct record *record_new(
 	const void *handle, const char *name, const struct kv_layout *layout)
@@ -177,6 +203,8 @@ static struct record *record_new(
 		sizes[i] = layout->params[i].size;
 	}
 	record->kernel.by = record->kernel.name;
+	if (kv_hooks.config.core.keep_copies && layout)
+		record->kernel.reads = list_reads(name, layout, tails);
 	if (kv_hooks.config.rules && layout)
 		bind_rule(&record->kernel, (char *)(words + n_words) + strlen(name) + 1);
 	return record;

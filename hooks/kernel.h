@@ -41,6 +41,7 @@ struct kv_kernel {
 	bool simple;       /* the layout is known, and heads name all words, at least one */
 	bool plain;        /* simple, and no kernel rules ask for a closer look */
 	bool uses_index;   /* its rule asks for index arrays */
+	uint64_t reads;    /* bit i: parameter i is a pointer to const; only with keep_copies */
 	uint32_t n_params;
 	uint32_t params_size;       /* bytes of the packed parameter block */
 	const uint32_t *offsets;    /* n_params, bytes */
@@ -51,6 +52,12 @@ struct kv_kernel {
 	 * which one. */
 	const char *by;
 };
+
+/* True if the kernel reads only through this word, by the type of its parameter. */
+static inline bool kv_kernel_reads(const struct kv_kernel *kernel, const struct kv_kernel_word *w)
+{
+	return w->param < 64 && kernel->reads >> w->param & 1;
+}
 
 struct kv_kernel_table {
 	uint32_t mask; /* slots - 1; a power of two; immutable */

@@ -33,15 +33,23 @@ void kv_graph_launching(const char *by)
 	kv_manage_work(kv_hooks.core, by);
 }
 
-/* A word that may be an address. 0 or a negative errno. */
-static int reach(const struct kv_kernel *kernel, uint64_t word, bool captured)
+int kv_launch_word(const struct kv_kernel *kernel, const struct kv_kernel_word *w, uint64_t word,
+	bool captured)
 {
+	enum kv_static_reason reason = captured ? KV_STATIC_GRAPH : KV_STATIC_KERNEL;
+	bool reads = kv_kernel_reads(kernel, w);
 	struct kv_reservation *r;
 
 	if (kv_core_hits(kv_hooks.core, word, &r)) {
+		/* Whole before this submission anyway, and not written by it. */
+		if (reads && kv_reservation_is_static(r))
+			return 0;
 		if (kernel->transient && !captured)
 			return kv_touch_transient(r, 0, UINT64_MAX, false);
-		kv_leak(r, captured ? KV_STATIC_GRAPH : KV_STATIC_KERNEL, kernel->by);
+		if (reads)
+			kv_leak_read(r, reason, kernel->by);
+		else
+			kv_leak(r, reason, kernel->by);
 	} else if (!kernel->transient && kv_track_is_host_visible(word)) {
 		/* Whatever addresses the program has put there, the kernel may follow. */
 		if (captured)
@@ -59,11 +67,6 @@ static inline uint64_t word_at(const void *at)
 
 	memcpy(&word, at, sizeof(word));
 	return word;
-}
-
-int kv_launch_word(const struct kv_kernel *kernel, uint64_t word, bool captured)
-{
-	return reach(kernel, word, captured);
 }
 
 const unsigned char *kv_launch_block(void **extra, uint32_t *ret_size)
@@ -95,7 +98,8 @@ static int scan_packed(const struct kv_kernel *kernel, void **extra, bool captur
 		uint32_t at = kernel->offsets[kernel->words[i].param] + kernel->words[i].at;
 
 		if (at + 8 <= size)
-			err = reach(kernel, word_at(block + at), captured);
+			err = kv_launch_word(
+				kernel, &kernel->words[i], word_at(block + at), captured);
 	}
 	return err;
 }
@@ -114,7 +118,8 @@ int kv_launch_scan(const struct kv_kernel *kernel, void **params, void **extra, 
 	for (uint32_t i = 0; i < kernel->n_words && !err; i++) {
 		const struct kv_kernel_word *w = &kernel->words[i];
 
-		err = reach(kernel, word_at((char *)params[w->param] + w->at), captured);
+		err = kv_launch_word(
+			kernel, w, word_at((char *)params[w->param] + w->at), captured);
 	}
 	return err;
 }

@@ -15,7 +15,8 @@
  */
 int kv_launch_scan(const struct kv_kernel *kernel, void **params, void **extra, bool captured);
 /* [inside] The same for one word of a parameter. */
-int kv_launch_word(const struct kv_kernel *kernel, uint64_t word, bool captured);
+int kv_launch_word(const struct kv_kernel *kernel, const struct kv_kernel_word *w, uint64_t word,
+	bool captured);
 /* The packed block behind `extra`, NULL if there is none. *ret_size: UINT32_MAX if it is not given.
  */
 const unsigned char *kv_launch_block(void **extra, uint32_t *ret_size);

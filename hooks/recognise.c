@@ -147,7 +147,10 @@ static int touch(const struct kv_kernel *kernel, const struct kv_reach *reach)
 		uint64_t offset;
 		int err;
 
-		if (!r || kv_reservation_is_static(r))
+		/* What is static is whole before this submission; what is written of it is for
+		 * those who keep copies to know. */
+		if (!r || (kv_reservation_is_static(r) &&
+				  (a->kind == KV_ACCESS_READ || kv_reservation_is_whole(r))))
 			continue;
 		kv_reservation_ruled(r, kv_rule_family(kernel->rule));
 		offset = a->addr - kv_reservation_base(r);
@@ -195,7 +198,7 @@ static int leak_unexplained(
 		if ((w->param < KV_RULE_PARAMS && explained >> w->param & 1) ||
 			!kv_recognise_word(launch, w, &word))
 			continue;
-		err = kv_launch_word(kernel, word, false);
+		err = kv_launch_word(kernel, w, word, false);
 		if (err)
 			return err;
 	}

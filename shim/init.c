@@ -41,6 +41,8 @@ static void fill_core(struct kv_core_config *core)
 	core->drain_timeout_ns = (uint64_t)kv_config_number(&config, KV_OPT_DRAIN_MS) * 1000000ull;
 	core->linger_ns = (uint64_t)kv_config_number(&config, KV_OPT_LINGER_MS) * 1000000ull;
 	core->idle_ns = (uint64_t)kv_config_number(&config, KV_OPT_IDLE_MS) * 1000000ull;
+	core->keep_copies = kv_config_number(&config, KV_OPT_SCOPE) != 0 &&
+			    kv_config_number(&config, KV_OPT_KEEP_COPIES) != 0;
 	core->log = kv_log_sink;
 	core->log_ctx = NULL;
 }

@@ -10,6 +10,7 @@ come; started anew it shows what a reload from a file in the page cache costs, p
   left_bytes     of that, native: the context's own and allocations that are not seen as one
   token_ms       a token of the engine at work
   wake_ms        the first token after the sleep
+  copied_bytes   what a second sleep copies: not what was only read since the first (KVSHIM_KEEP_COPIES)
   reload_ms      from the start of a process to its first token
 """
 import time
@@ -17,13 +18,17 @@ import time
 from common import *
 from enginelib import Front, Place, model, tail
 
-STEPS = ["prompt=600", "generate=1", "generate=4", "generate=1", "generate=1", "generate=20"]
-WORK, SLEEP = 3, 4  # STEPS that are timed: at work, and after a sleep
+STEPS = ["prompt=600", "generate=1", "generate=4", "generate=1", "generate=1", "generate=1", "generate=20"]
+WORK, SLEEP, AGAIN = 3, 4, 5  # STEPS that are timed: at work, after a sleep, after another one
 PATIENCE_S = 60
 
 
 def held(slot):
     return sum(slot.get(k) or 0 for k in ("backed_bytes", "spare_bytes", "native_bytes"))
+
+
+def moved_out(slot):
+    return slot["counters"]["moved_out_bytes"]
 
 
 def wait_for_sleep(place, pid):
@@ -38,10 +43,10 @@ def wait_for_sleep(place, pid):
 
 
 def run(place, shim, settings, options, sleeping):
-    """Steps through the engine. Returns the time of each step in ms, what was held at work, and what asleep."""
+    """Steps through the engine. Returns the time of each step in ms, what was held at work, and in each sleep."""
     begin = time.monotonic()
     front = Front(place, shim, settings, options, STEPS, place.out / "tokens")
-    times, index, at_work, asleep = {}, -1, None, None
+    times, index, at_work, asleep = {}, -1, None, []
     for phase in front.phases():
         now = time.monotonic()
         if phase in ("started", "loaded"):
@@ -53,7 +58,8 @@ def run(place, shim, settings, options, sleeping):
         index += 1
         if sleeping and index == SLEEP:
             at_work = place.stat(front.pid)
-            asleep = wait_for_sleep(place, front.pid)
+        if sleeping and index in (SLEEP, AGAIN):
+            asleep.append(wait_for_sleep(place, front.pid))
         started = time.monotonic()
     if front.end():
         raise Failure("the engine failed\n" + tail(place.out / "engine.log"))
@@ -68,6 +74,7 @@ def bench():
     args = p.parse_args()
     rows = Rows(args.json, [("layers", "layers"), ("awake_bytes", "awake"), ("asleep_bytes", "asleep"), ("left_bytes", "native"),
                             ("moved_bytes", "moved"), ("token_ms", "token ms"), ("wake_ms", "wake ms"), ("reload_ms", "reload ms"),
+                            ("copied_bytes", "copied again"), ("wake_again_ms", "wake ms"),
                             ("content_mismatches", "mismatches"), ("verdict", "verdict")])
     ok = True
     with Folder(args.keep) as folder:
@@ -78,13 +85,15 @@ def bench():
             plain, _, _ = run(alone, None, {}, options, False)
             place = Place(args.build, folder / f"sleeper-{layers}", gpu=args.gpu)
             settings = {"KVSHIM_SCOPE": "all", "KVSHIM_IDLE_MS": "300", "KVSHIM_RULES": "builtin", "KVSHIM_LOG": "warn"}
-            times, at_work, asleep = run(place, "preload", settings, options, True)
+            times, at_work, (asleep, again) = run(place, "preload", settings, options, True)
             bad = (alone.out / "tokens").read_text() != (place.out / "tokens").read_text()
             bad += sum(r["mismatches"] + r["faults"] + r["violations"] for r in place.reports())
             row = {"bench": "sleep", "gpu": args.gpu, "layers": layers, "awake_bytes": held(at_work), "asleep_bytes": held(asleep),
                    "left_bytes": asleep["native_bytes"], "moved_bytes": asleep["evicted_bytes"], "token_ms": times[WORK],
-                   "wake_ms": times[SLEEP], "reload_ms": plain["first"], "content_mismatches": int(bad)}
+                   "wake_ms": times[SLEEP], "reload_ms": plain["first"], "wake_again_ms": times[AGAIN],
+                   "copied_bytes": moved_out(again) - moved_out(asleep), "content_mismatches": int(bad)}
             kept = not bad and asleep["backed_bytes"] == 0 and row["wake_ms"] < row["reload_ms"]
+            kept = kept and row["copied_bytes"] < row["moved_bytes"] / 2
             row["verdict"] = "ok" if kept else "MISS"
             ok = ok and kept
             rows.add(row)

@@ -100,6 +100,16 @@ void kv_leak(struct kv_reservation *r, enum kv_static_reason reason, const char 
 	fake_hits++;
 }
 
+void kv_leak_read(struct kv_reservation *r, enum kv_static_reason reason, const char *by)
+{
+	fake_hits++;
+}
+
+bool kv_reservation_is_static(const struct kv_reservation *r)
+{
+	return false;
+}
+
 void kv_leak_all(struct kv_core *of, enum kv_static_reason reason, const char *by)
 {
 	abort();

@@ -34,6 +34,7 @@ void fixture_open(struct fixture *f, struct fixture_options options)
 		.host_budget = options.host_pages * page,
 		.overcommit_bytes = options.overcommit_pages * page,
 		.linger_ns = options.linger_ns,
+		.keep_copies = options.keep_copies,
 	};
 	struct kv_stats_sink sink = {
 		.ctx = f, .process = on_process, .reservation = on_row, .ledger = options.ledger};
@@ -212,6 +213,29 @@ int app_leak(struct fixture *f, struct buffer *b)
 	kv_core_enter(f->core, f->slot);
 	kv_leak(b->r, KV_STATIC_KERNEL, "unknown_kernel");
 	error = kv_settle(f->core);
+	kv_core_leave(f->core, f->slot);
+	return error;
+}
+
+int app_leak_read(struct fixture *f, struct buffer *b)
+{
+	int error;
+
+	kv_core_enter(f->core, f->slot);
+	kv_leak_read(b->r, KV_STATIC_KERNEL, "reading_kernel");
+	error = kv_settle(f->core);
+	kv_core_leave(f->core, f->slot);
+	return error;
+}
+
+int app_wild_read(struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size)
+{
+	int error;
+
+	kv_core_enter(f->core, f->slot);
+	error = kv_settle(f->core);
+	if (error == 0)
+		error = compare(f, b, offset, size);
 	kv_core_leave(f->core, f->slot);
 	return error;
 }

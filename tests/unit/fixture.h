@@ -45,6 +45,7 @@ struct fixture_options {
 	uint64_t overcommit_pages;
 	bool no_content;
 	uint64_t linger_ns;
+	bool keep_copies;        /* what is only read keeps its host copy */
 	struct kv_ledger ledger; /* others on the same device */
 };
 
@@ -68,6 +69,9 @@ int app_zero(struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size
 int app_download(struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size);
 /* An unknown kernel gets a pointer; then it writes anywhere without a word. */
 int app_leak(struct fixture *f, struct buffer *b);
+/* The same by a kernel that only reads; then it may read anywhere without a word. */
+int app_leak_read(struct fixture *f, struct buffer *b);
+int app_wild_read(struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size);
 int app_wild_write(
 	struct fixture *f, struct buffer *b, uint64_t offset, uint64_t size, uint8_t value);
 /* A transient kernel that rewrites [offset, offset+size) in place with value. */
