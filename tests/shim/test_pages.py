@@ -118,15 +118,29 @@ def test_links_in_documents_lead_somewhere(_):
                 assert anchor in slugs, f"{path}: {target}"
 
 
+def test_the_page_of_kvshim_stat_has_every_option_column_and_key(_):
+    page = text_of(DOCS, "kvshim-stat.md")
+    for flag in set(re.findall(r"^  (--[\w-]+)", run(KVSHIM_STAT, "--help").stdout, re.MULTILINE)):
+        assert flag in page, flag
+    words = set(re.findall(r"[\w/]+", "".join(line for line in page.splitlines() if line.startswith("| "))))
+    for column in re.findall(r'^\tCOLUMN\("([\w/]+)"', text_of(SOURCE, "shim/stat/table.c"), re.MULTILINE):
+        assert column in words, column
+    for key in set(re.findall(r"\tcase '(\S)':", text_of(SOURCE, "shim/stat/live_keys.c"))) - {"y", "Y", "Q", "h", "=", "\\t"}:
+        assert f"`{key}`" in page, key
+
+
 def test_documents_name_options_commands_and_flags_that_exist(_):
     options = {o["name"] for o in json.loads(run(KVSHIM, "explain", "--json").stdout)["options"]}
     commands = {c["name"]: {"--" + f["name"] for f in c["flags"]} | {"-" + f["letter"] for f in c["flags"] if f["letter"]} | {"--help"}
                 for c in table()["commands"]}
     stat_flags = set(re.findall(r"--[a-z][\w-]*", run(KVSHIM_STAT, "--help").stdout)) | {"--help", "--version", "--markdown"}
+    declared = set()
+    for header in ("kvshim.h", "kvshim_pool.h", "kvshim.hpp"):
+        declared |= set(re.findall(r"\bKVSHIM_[A-Z_]+\b", text_of(SOURCE, "shim", header)))
     for path in documents():
         text = text_of(path)
         for name in re.findall(r"\bKVSHIM_[A-Z_]+\b(?!\*)", text):
-            assert name in options or name.rstrip("_") + "_" == name, f"{path}: there is no option {name}"
+            assert name in options | declared or name.rstrip("_") + "_" == name, f"{path}: there is no option {name}"
         pieces = re.findall(r"`([^`\n]+)`", text) + [line for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
         for piece in pieces:
             for typed in re.findall(r"(?:^|\s|\$ )(kvshim(?:-stat)?(?: [^|;&#]*)?)", piece.split(" # ")[0]):
