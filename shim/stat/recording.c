@@ -91,11 +91,14 @@ static struct kv_track *track_of(
 	struct kv_recording *recording, const char *gpu, const char *name, int pid)
 {
 	struct kv_track *track;
+	char clean[sizeof(track->name)];
 
+	/* as it is kept: what is no printable ASCII, or too long, is the same one next time */
+	kv_format_clean(name, clean, sizeof(clean));
 	for (uint32_t i = 0; i < recording->n_tracks; i++) {
 		track = &recording->tracks[i];
 		if (track->pid == pid && strcmp(track->gpu, gpu) == 0 &&
-			(!pid || strcmp(track->name, name) == 0))
+			(!pid || strcmp(track->name, clean) == 0))
 			return track;
 	}
 	if (recording->n_tracks == MAX_TRACKS)
@@ -107,7 +110,7 @@ static struct kv_track *track_of(
 	track += recording->n_tracks++;
 	memset(track, 0, sizeof(*track));
 	snprintf(track->gpu, sizeof(track->gpu), "%.39s", gpu);
-	kv_format_clean(name, track->name, sizeof(track->name));
+	memcpy(track->name, clean, sizeof(clean));
 	track->pid = pid;
 	return track;
 }
@@ -187,22 +190,30 @@ static int read_lines(FILE *in, struct kv_recording *recording, char *text, uint
 	return error;
 }
 
+int kv_recording_parse(FILE *in, struct kv_recording *ret_recording, char *text, uint32_t text_size)
+{
+	int error;
+
+	memset(ret_recording, 0, sizeof(*ret_recording));
+	error = read_lines(in, ret_recording, text, text_size);
+	if (error)
+		kv_recording_free(ret_recording);
+	return error;
+}
+
 int kv_recording_read(
 	const char *path, struct kv_recording *ret_recording, char *text, uint32_t text_size)
 {
 	FILE *in = fopen(path, "re");
 	int error;
 
-	memset(ret_recording, 0, sizeof(*ret_recording));
 	if (!in) {
 		error = -errno;
 		snprintf(text, text_size, "%s", strerror(-error));
 		return error;
 	}
-	error = read_lines(in, ret_recording, text, text_size);
+	error = kv_recording_parse(in, ret_recording, text, text_size);
 	fclose(in);
-	if (error)
-		kv_recording_free(ret_recording);
 	return error;
 }
 

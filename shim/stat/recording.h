@@ -4,6 +4,7 @@
 #define KV_SHIM_STAT_RECORDING_H
 
 #include <stdint.h>
+#include <stdio.h>
 
 /* What a track has at each moment; KV_UNKNOWN where the file says nothing. */
 enum kv_track_value {
@@ -41,6 +42,10 @@ struct kv_recording {
  */
 int kv_recording_read(
 	const char *path, struct kv_recording *ret_recording, char *text, uint32_t text_size);
+/* The same of what is open already and stays open: -EINVAL or -ENOMEM. */
+int kv_recording_parse(
+	FILE *in, struct kv_recording *ret_recording, char *text, uint32_t text_size);
+/* One that was read; nothing of one that was not. */
 void kv_recording_free(struct kv_recording *recording);
 
 #endif
