@@ -103,7 +103,8 @@ int kv_coord_set_limits(
 /*
  * Asks the owner of a slot for something and rings its doorbell. bytes: KV_COORD_NO_LIMIT: all.
  * tag: for PAUSE and RESUME, else NULL. ret_ticket: for kv_coord_wait(). -ESRCH: the slot is free
- * or inert. -EINVAL: unknown kind. -ETIMEDOUT, -EPROTO: the mutex.
+ * or inert. -EINVAL: unknown kind. -EBUSY: the same is being asked of another tag. -ETIMEDOUT,
+ * -EPROTO: the mutex.
  */
 int kv_coord_post(struct kv_coord *coord, uint32_t slot, enum kv_coord_command_kind kind,
 	uint64_t bytes, const char *tag, uint32_t *ret_ticket);

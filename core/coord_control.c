@@ -170,16 +170,26 @@ void kv_coord_post_locked(struct kv_coord_command *command, uint64_t bytes, uint
 		__atomic_store_n(&command->bytes, bytes, __ATOMIC_RELAXED);
 	__atomic_store_n(
 		&command->flags, pending ? command->flags | flags : flags, __ATOMIC_RELAXED);
-	if (!pending)
+	__atomic_store_n(&command->by_pid, (int32_t)getpid(), __ATOMIC_RELAXED);
+	/* Nobody reads these two when nothing is pending: the owner's answer comes after its last
+	 * look at them. */
+	if (!pending) {
 		command->asked_ns = kv_coord_now_ns();
-	command->by_pid = (int32_t)getpid();
-	memset(command->tag, 0, sizeof(command->tag));
-	if (tag)
-		memcpy(command->tag, tag, strnlen(tag, sizeof(command->tag) - 1));
+		memset(command->tag, 0, sizeof(command->tag));
+		if (tag)
+			memcpy(command->tag, tag, strnlen(tag, sizeof(command->tag) - 1));
+	}
 	*ret_ticket = command->asked + 1;
 	KV_COORD_POINT("post: written, not asked");
 	/* release: the parameters are seen by who sees the ticket; partner is kv_coord_next() */
 	__atomic_store_n(&command->asked, *ret_ticket, __ATOMIC_RELEASE);
+}
+
+/* Somebody else has asked the same of another tag, and is not answered yet. Locked. */
+static bool is_taken(const struct kv_coord_command *command, const char *tag)
+{
+	return tag && command->asked != __atomic_load_n(&command->answered, __ATOMIC_ACQUIRE) &&
+	       strncmp(command->tag, tag, sizeof(command->tag) - 1) != 0;
 }
 
 int kv_coord_post(struct kv_coord *coord, uint32_t slot, enum kv_coord_command_kind kind,
@@ -195,11 +205,13 @@ int kv_coord_post(struct kv_coord *coord, uint32_t slot, enum kv_coord_command_k
 		return error;
 	kv_coord_sweep(coord);
 	used = used_slot(coord, slot);
-	if (used && used->state == KV_COORD_ACTIVE)
+	if (!used || used->state != KV_COORD_ACTIVE)
+		error = -ESRCH;
+	else if (is_taken(&used->control.commands[kind], tag))
+		error = -EBUSY;
+	else
 		kv_coord_post_locked(
 			&used->control.commands[kind], bytes, KV_COORD_IN_USE_TOO, tag, ret_ticket);
-	else
-		error = -ESRCH;
 	kv_coord_unlock(coord);
 	if (!error)
 		kv_coord_ring(coord, slot);
@@ -258,7 +270,7 @@ bool kv_coord_next(struct kv_coord *coord, struct kv_coord_asked *ret_asked)
 	if (!oldest)
 		return false;
 	ret_asked->bytes = __atomic_load_n(&oldest->bytes, __ATOMIC_RELAXED);
-	ret_asked->by_pid = oldest->by_pid;
+	ret_asked->by_pid = __atomic_load_n(&oldest->by_pid, __ATOMIC_RELAXED);
 	ret_asked->flags = __atomic_load_n(&oldest->flags, __ATOMIC_RELAXED);
 	ret_asked->asked_ns = oldest_ns;
 	memcpy(ret_asked->tag, oldest->tag, sizeof(ret_asked->tag));

@@ -206,14 +206,17 @@ static void ledger_seen(void *ctx, uint64_t free_bytes, uint64_t total_bytes)
 static bool can_promise(struct kv_coord *coord, uint64_t reserve, uint64_t native)
 {
 	struct kv_coord_segment *segment = coord->file.segment;
-	const struct kv_coord_account *mine = account_of(coord);
+	struct kv_coord_account account, mine;
 	struct kv_coord_limits limits;
 	uint64_t overcommit = 0, asked, there;
 
 	kv_coord_sum(segment);
-	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++)
-		if (segment->accounts[i].overcommit > overcommit)
-			overcommit = segment->accounts[i].overcommit;
+	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++) {
+		kv_coord_read_account(segment, i, &account);
+		if (account.overcommit > overcommit)
+			overcommit = account.overcommit;
+	}
+	kv_coord_read_account(segment, coord->index, &mine);
 	asked = kv_coord_add(segment->promised_total, segment->native_total);
 	asked = kv_coord_add(kv_coord_add(asked, segment->outside), kv_coord_add(reserve, native));
 	there = kv_coord_add(
@@ -223,8 +226,8 @@ static bool can_promise(struct kv_coord *coord, uint64_t reserve, uint64_t nativ
 	/* A maximum of its own is no less of a bound than the device. */
 	if (kv_coord_limits(coord, coord->index, &limits, NULL) != 0 || !reserve)
 		return true;
-	return kv_coord_add(mine->promised, reserve) <=
-	       kv_coord_add(kv_coord_add(limits.max, mine->host_budget), mine->overcommit);
+	return kv_coord_add(mine.promised, reserve) <=
+	       kv_coord_add(kv_coord_add(limits.max, mine.host_budget), mine.overcommit);
 }
 
 static int ledger_promise(void *ctx, uint64_t reserve, uint64_t native)
@@ -261,6 +264,14 @@ static void ledger_unpromise(void *ctx, uint64_t bytes)
 			__ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			;
 	}
+}
+
+static void ledger_promised(void *ctx, uint64_t bytes)
+{
+	struct kv_coord *coord = ctx;
+
+	if (kv_coord_is_mine(coord))
+		__atomic_add_fetch(&account_of(coord)->promised, bytes, __ATOMIC_RELAXED);
 }
 
 /* ---- waiting ---- */
@@ -341,6 +352,7 @@ static const struct kv_ledger_ops ledger_ops = {
 	.seen = ledger_seen,
 	.promise = ledger_promise,
 	.unpromise = ledger_unpromise,
+	.promised = ledger_promised,
 	.forget = ledger_forget,
 };
 

@@ -41,6 +41,9 @@ struct kv_ledger_ops {
 	 */
 	int (*promise)(void *ctx, uint64_t reserve, uint64_t native);
 	void (*unpromise)(void *ctx, uint64_t bytes);
+	/* May be NULL. What was promised alone, after -EAGAIN: noted for those who ask later. Waits
+	 * for nobody. */
+	void (*promised)(void *ctx, uint64_t bytes);
 	/* May be NULL. What was granted and is not held goes back: it is for others, or for native
 	 * memory, which is counted as it comes. */
 	void (*settle)(void *ctx);

@@ -84,8 +84,11 @@ static int decide(struct kv_space *space, uint64_t extra, uint64_t native, uint6
 			error = -ENOMEM;
 		}
 		kv_lock_drop(&space->lock);
-		if (error == 0)
+		if (error == 0) {
 			*ret_free = free_bytes;
+			if (extra && ledger->ops && ledger->ops->promised)
+				ledger->ops->promised(ledger->ctx, extra);
+		}
 		return error;
 	}
 }

@@ -16,8 +16,10 @@
  *
  * A turn of a wait may end at any moment, which covers every length of a time-out.
  *
- * BROKEN=1, 2, 3 put mistakes in, to see that the checks can fail: 1 charges after the page was
- * created, 2 does not repair what the dead have left, 3 sweeps slots but leaves accounts as they are.
+ * BROKEN=1 to 5 put mistakes in, to see that the checks can fail: 1 charges after the page was
+ * created, 2 does not repair what the dead have left, 3 sweeps slots but leaves accounts as they are,
+ * 4 gives the charge back before the driver has the page back (seen by who looks twice: TURNS=2),
+ * 5 looks and charges without the mutex.
  */
 #ifndef BROKEN
 #define BROKEN 0
@@ -80,6 +82,14 @@ inline repair(j)
 }
 
 inline lock(j)
+{
+	if
+	:: BROKEN == 5 -> skip
+	:: BROKEN != 5 -> take(j)
+	fi
+}
+
+inline take(j)
 {
 	if
 	:: atomic { owner == NOBODY -> owner = ME }
@@ -193,10 +203,14 @@ end_agent:
 		/* kv_space_give(): the gate is closed meanwhile, so that the worker is not at work */
 		atomic { !inner[ME] -> inner[ME] = 1 };
 		if
-		:: idle[ME] && held[ME] > 0 ->
+		:: idle[ME] && held[ME] > 0 && BROKEN != 4 ->
 			held[ME] = held[ME] - 1;
 			/* lower(): first what is held, then what is charged, without the segment's mutex */
 			charged[ME] = held[ME];
+			freed = 1 - freed
+		:: idle[ME] && held[ME] > 0 && BROKEN == 4 ->
+			charged[ME] = held[ME] - 1;
+			held[ME] = held[ME] - 1;
 			freed = 1 - freed
 		:: else -> skip
 		fi;

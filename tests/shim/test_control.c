@@ -197,6 +197,27 @@ Test(control, requests_that_meet_are_answered_together_and_the_larger_counts)
 	cr_assert_eq(asked.bytes, 2u);
 }
 
+/* What is asked of one tag must not become a request for another, nor seem to be done. */
+Test(control, two_tags_are_not_asked_for_at_once)
+{
+	struct kv_coord *owner = join(), *one = join(), *two = join();
+	struct kv_coord_asked asked;
+	uint32_t ticket, again;
+
+	cr_assert_eq(kv_coord_post(one, 0, KV_COORD_PAUSE, 4096, "draft", &ticket), 0);
+	cr_assert_eq(kv_coord_post(two, 0, KV_COORD_PAUSE, 4096, "other", &again), -EBUSY);
+	cr_assert_eq(kv_coord_post(two, 0, KV_COORD_PAUSE, 4096, "draft", &again), 0);
+	cr_assert_eq(kv_coord_post(two, 0, KV_COORD_RESUME, 4096, "other", &ticket), 0);
+	for (int i = 0; i < 2; i++) {
+		cr_assert(kv_coord_next(owner, &asked));
+		cr_assert_str_eq(asked.tag, asked.kind == KV_COORD_PAUSE ? "draft" : "other");
+		kv_coord_answer(owner, &asked, 0);
+	}
+	cr_assert_eq(kv_coord_post(two, 0, KV_COORD_PAUSE, 4096, "other", &again), 0);
+	cr_assert(kv_coord_next(owner, &asked));
+	cr_assert_str_eq(asked.tag, "other");
+}
+
 Test(control, nobody_waits_for_an_answer_of_the_dead_or_of_those_who_left)
 {
 	struct kv_coord *keeper = join();

@@ -166,7 +166,9 @@ Test(deaths, are_not_taken_for_granted_while_a_process_is_only_stopped)
 	cr_assert_eq(waitpid(child.pid, &status, WUNTRACED), child.pid);
 	cr_assert(WIFSTOPPED(status));
 	cr_assert_eq(place_join_within(10000000, &late, NULL, 0), -ETIMEDOUT);
+	/* it decides alone, and says so to those who ask later */
 	cr_assert_eq(promise(&idle, PAGE), -EAGAIN);
+	idle.ledger.ops->promised(idle.ledger.ctx, DEVICE);
 	cr_assert_eq(kv_coord_segment(idle.coord)->slots[1].state, (uint32_t)KV_COORD_ACTIVE);
 	/* it stops again where it charges again */
 	do {
@@ -175,6 +177,9 @@ Test(deaths, are_not_taken_for_granted_while_a_process_is_only_stopped)
 	} while (WIFSTOPPED(status));
 	cr_assert_eq(status, 0);
 	agent_stop(&agent);
+	cr_assert_eq(promise(&idle, PAGE), -ENOMEM);
+	idle.ledger.ops->unpromise(idle.ledger.ctx, DEVICE);
+	cr_assert_eq(promise(&idle, DEVICE), 0);
 	check(&idle);
 	kv_coord_leave(idle.coord);
 	cr_assert_neq(access(place.path, F_OK), 0);
