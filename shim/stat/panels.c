@@ -222,11 +222,19 @@ int kv_panel_process(const struct kv_live *live, struct kv_canvas *canvas, int y
 
 /* ---- the policy ---- */
 
+/* The policy begins with the amount ("60 MiB: "), which has been said. */
+static const char *without_amount(const char *text)
+{
+	const char *colon = strchr(text, ':');
+
+	return text[0] >= '0' && text[0] <= '9' && colon && colon[1] == ' ' ? colon + 2 : text;
+}
+
 int kv_panel_decisions(const struct kv_live *live, struct kv_canvas *canvas, int y, int height)
 {
 	const struct kv_live_row *selected = kv_live_selected(live);
 	const struct kv_stat_segment *segment = selected ? selected->segment : NULL;
-	char size[KV_TEXT], age[KV_TEXT], text[96], who[96];
+	char size[KV_TEXT], age[KV_TEXT], text[96];
 
 	for (uint32_t i = 0; !segment && i < live->stat.n_segments; i++)
 		if (!live->stat.segments[i].problem[0])
@@ -245,18 +253,12 @@ int kv_panel_decisions(const struct kv_live *live, struct kv_canvas *canvas, int
 		kv_format_age(
 			decision->time_ns > now_ns ? 0 : (now_ns - decision->time_ns) / 1000000,
 			age);
-		if (decision->victim_pid)
-			snprintf(who, sizeof(who), "%d asked, %d gave %s: %s",
-				(int)decision->requester_pid, (int)decision->victim_pid,
-				kv_format_size(decision->bytes, size),
-				kv_stat_because(decision->reason));
-		else
-			snprintf(who, sizeof(who), "%d asked for %s, nobody could give",
-				(int)decision->requester_pid,
-				kv_format_size(decision->bytes, size));
 		kv_canvas_printf(canvas, y + 1 + (int)i, 1,
-			decision->victim_pid ? KV_ROLE_TEXT : KV_ROLE_WARN, "%5s ago  %s; %s", age,
-			who, kv_format_clean(decision->text, text, sizeof(text)));
+			decision->victim_pid ? KV_ROLE_TEXT : KV_ROLE_WARN,
+			"%5s ago  %d asked%s %s (%s): %s", age, (int)decision->requester_pid,
+			decision->victim_pid ? ", got" : " for",
+			kv_format_size(decision->bytes, size), kv_stat_because(decision->reason),
+			kv_format_clean(without_amount(decision->text), text, sizeof(text)));
 	}
 	return height;
 }

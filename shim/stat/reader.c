@@ -182,8 +182,9 @@ static void copy_control(const struct kv_coord_slot *slot, const struct kv_coord
 	value[KV_PROCESS_AGENT] = age_ms(account->alive_ns, now_ns);
 }
 
+/* activity_ms: time since any work was submitted, or KV_UNKNOWN. */
 static enum kv_stat_state state_of(const struct kv_coord_slot *slot,
-	const struct kv_coord_account *account, enum kv_coord_life life)
+	const struct kv_coord_account *account, enum kv_coord_life life, uint64_t activity_ms)
 {
 	if (life == KV_COORD_DEAD)
 		return KV_STAT_DEAD;
@@ -195,6 +196,10 @@ static enum kv_stat_state state_of(const struct kv_coord_slot *slot,
 		return KV_STAT_IDLE;
 	if (slot->process.n_reservations && slot->process.n_static >= slot->process.n_reservations)
 		return KV_STAT_STATIC;
+	/* who does not look after that itself is idle to others all the same */
+	if (!slot->control.limits.idle_ms && activity_ms != KV_UNKNOWN &&
+		activity_ms >= KV_COORD_IDLE_NS / 1000000)
+		return KV_STAT_IDLE;
 	return KV_STAT_ACTIVE;
 }
 
@@ -219,7 +224,7 @@ static int read_process(const struct kv_coord_segment *mapped, uint32_t index, u
 	process->generation = scratch->generation;
 	process->pid = scratch->owner_pid;
 	process->life = kv_coord_owner_life(scratch);
-	process->state = state_of(scratch, &account, process->life);
+	process->state = state_of(scratch, &account, process->life, KV_UNKNOWN);
 	if (error == -EAGAIN)
 		snprintf(process->problem, sizeof(process->problem),
 			"it was being written at every try");
@@ -237,6 +242,8 @@ static int read_process(const struct kv_coord_segment *mapped, uint32_t index, u
 	memcpy(process->note, scratch->note, sizeof(process->note));
 	copy_values(scratch, now_ns, process->value);
 	copy_control(scratch, &account, now_ns, process->value);
+	process->state =
+		state_of(scratch, &account, process->life, process->value[KV_PROCESS_ACTIVITY]);
 	return copy_rows(scratch, process);
 }
 

@@ -276,16 +276,17 @@ static void paint_decision(struct kv_coord_segment *segment, uint64_t number, ui
 
 static void paint_decisions(struct kv_coord_segment *segment)
 {
+	/* in the policy's own words */
 	paint_decision(segment, 1, 1300, 4242, 4555, 6 * GIB, KV_COORD_BECAUSE_IDLE,
-		"nothing submitted for 30 s");
+		"6144 MiB: 4555 has been idle for 30.2 s");
 	paint_decision(segment, 2, 240, 4242, 4311, 2 * GIB, KV_COORD_BECAUSE_IDLE,
-		"nothing submitted for 62 s");
+		"2048 MiB: 4311 has been idle for 62.0 s");
 	paint_decision(segment, 3, 31, 4242, 5123, 64 * MIB, KV_COORD_BECAUSE_SPARE,
-		"handles that nothing uses");
+		"64 MiB: 5123 has them spare");
 	paint_decision(segment, 4, 12, 4242, 5123, 256 * MIB, KV_COORD_BECAUSE_SHARE,
-		"weight 50 of 450, 2.1 times its share");
+		"256 MiB: 5123 holds 6400 (share 3047), 4242 22528 (share 24378)");
 	paint_decision(segment, 5, 2, 5123, 0, 128 * MIB, KV_COORD_BECAUSE_NOBODY,
-		"all others are below their share");
+		"128 MiB: nobody can give them to 5123 (holds 6400, share 3047)");
 	segment->n_decisions = 5;
 }
 

@@ -156,7 +156,7 @@ def test_keys_select_processes_reservations_and_panels(directory):
         screen.key("Down")
         screen.until("static, by kernel: _ZN4vllm25paged_attention_v1_kernel")
         screen.key("Tab", "Tab")
-        screen.until("5123 asked for 128M, nobody could give; all others")
+        screen.until("5123 asked for 128M (nobody): nobody can give them to 5123")
         screen.key("Tab", "End")
         screen.until("no reservation")
         screen.key("Tab")
@@ -284,6 +284,15 @@ def test_evicting_asks_first(directory):
         screen.until("restoring was asked for")
         screen.key("End", "e", "y")
         screen.until(lambda text: "not done: " in text)
+
+
+def test_who_has_no_idle_time_is_idle_when_others_may_ask_it(directory):
+    with Painter(PAINT, directory, "1"):
+        for seconds, state in ((0, "active"), (4, "active"), (6, "idle")):
+            value = json.loads(run(KVSHIM_STAT, "--json", "--dir", directory, "--test-clock",
+                                   str(int(CLOCK) + seconds * 1000000000)).stdout)
+            states = {p["pid"]: p["state"] for p in value["segments"][0]["processes"]}
+            assert (states[5123], states[4242], states[4777]) == (state, "active", "static"), (seconds, states)
 
 
 def test_it_follows_the_size_of_the_terminal(directory):
