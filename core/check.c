@@ -166,6 +166,10 @@ static int check_table(struct check *check, struct kv_core *core)
 		if (!atomic_load(&table->quiet[i])) {
 			lo = hi ? lo : base;
 			hi = end;
+			for (uint64_t at = base; at < end; at += 1ull << KV_CORE_GRAIN_BITS)
+				if (!kv_grains_or(0, core->hot.grains, KV_GRAINS_FAR,
+					    KV_CORE_GRAIN_BITS, &at))
+					return fail(check, "table: row %u is not in its grains", i);
 		}
 		last_end = end;
 	}

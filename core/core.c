@@ -29,6 +29,11 @@ int kv_core_new(const struct kv_core_config *config, struct kv_core **ret_core)
 	/* Aligned to the cache lines of the gate. */
 	if (posix_memalign((void **)&core, _Alignof(struct kv_core), sizeof(*core)))
 		return -ENOMEM;
+	core->hot.grains = calloc(KV_GRAINS_BOTH, sizeof(*core->hot.grains));
+	if (!core->hot.grains) {
+		free(core);
+		return -ENOMEM;
+	}
 	core->config = *config;
 	core->recycled = NULL;
 	core->objects = NULL;
@@ -40,8 +45,6 @@ int kv_core_new(const struct kv_core_config *config, struct kv_core **ret_core)
 	atomic_init(&core->hot.revision, 0);
 	atomic_init(&core->hot.lo, 0);
 	atomic_init(&core->hot.hi, 0);
-	atomic_init(&core->hot.wide_lo, 0);
-	atomic_init(&core->hot.wide_hi, 0);
 	kv_gate_init(&core->hot.gate);
 	kv_table_init(&core->table, &core->hot);
 	*ret_core = core;
@@ -71,6 +74,7 @@ void kv_core_free(struct kv_core *core)
 		free(space);
 	}
 	kv_lock_destroy(&core->table.lock);
+	free(core->hot.grains);
 	free(core);
 }
 
@@ -176,7 +180,9 @@ void kv_space_drop(struct kv_space *space, int ops_work)
 
 void kv_core_watch(struct kv_core *core, uint64_t low, uint64_t high)
 {
-	kv_table_watch(&core->table, low, high);
+	kv_lock_take(&core->table.lock);
+	kv_grains_count(&core->hot.grains[KV_GRAINS_FAR], KV_CORE_GRAIN_BITS, low, high, 1);
+	kv_lock_drop(&core->table.lock);
 }
 
 struct kv_reservation *kv_core_find(struct kv_core *core, kv_gpu_addr addr)

@@ -171,8 +171,8 @@ static inline bool kv_core_hits(
 
 /*
  * Addresses that are not ours, but that the caller wants to meet on the launch path: from now on
- * kv_core_wide_bounds() covers [low, high) as well. Cannot be taken back. Before anybody can know
- * the address. Takes the table's lock.
+ * KV_GRAINS_FAR has [low, high) as well. Cannot be taken back. Before anybody can know the
+ * address. Takes the table's lock; O(grains).
  */
 void kv_core_watch(struct kv_core *core, uint64_t low, uint64_t high);
 

@@ -16,9 +16,24 @@
 #include <stdint.h>
 
 #include "core/gate.h"
+#include "core/grains.h"
 
 struct kv_core;
 struct kv_reservation;
+
+/* 16 MiB; so that addresses are told apart modulo 1 TiB. Reservations of at least this size share
+ * no grain with another if the device can align them. */
+#define KV_CORE_GRAIN_BITS 24u
+
+enum {
+	/* Of KV_CORE_GRAIN_BITS: a counter is zero only where nothing is watched (kv_core_watch())
+	 * and kv_core_hits() is not true. Written with the table's lock held. */
+	KV_GRAINS_FAR,
+	/* The caller's own, all zero at first: beside the others, so that a launch needs one
+	 * address. Core does not look at them. */
+	KV_GRAINS_NEAR,
+	KV_GRAINS_BOTH
+};
 
 struct kv_core_hot {
 	struct kv_gate gate; /* first: its address costs a launch nothing */
@@ -37,9 +52,7 @@ struct kv_core_hot {
 	 * next reap. atomic: relaxed; what a thread has caused itself it sees, what is lost is lost
 	 * while the gate is closed, the rest it may see late */
 	_Atomic uint64_t revision;
-	/* Bounds of those and of what is watched (kv_core_watch()). atomic: as lo and hi */
-	_Atomic uint64_t wide_lo;
-	_Atomic uint64_t wide_hi;
+	struct kv_grains *grains; /* both; immutable after init, not NULL */
 	/* See kv_core_losses(). atomic: relaxed; rises in the thread that then submits, or with the
 	 * gate closed */
 	_Atomic uint64_t losses;
@@ -81,15 +94,13 @@ static inline void kv_core_bounds(const struct kv_core *core, uint64_t *ret_low,
 	*ret_high = atomic_load_explicit(&hot->hi, memory_order_relaxed);
 }
 
-/* [inside] The same for the addresses that are watched or for which kv_core_hits() could be true.
+/* [inside] [hot] Closer than the two bounds above, for one word at a time: KV_GRAINS_BOTH of them.
  */
-static inline void kv_core_wide_bounds(
-	const struct kv_core *core, uint64_t *ret_low, uint64_t *ret_high)
+static inline struct kv_grains *kv_core_grains(const struct kv_core *core)
 {
 	const struct kv_core_hot *hot = (const struct kv_core_hot *)core;
 
-	*ret_low = atomic_load_explicit(&hot->wide_lo, memory_order_relaxed);
-	*ret_high = atomic_load_explicit(&hot->wide_hi, memory_order_relaxed);
+	return hot->grains;
 }
 
 /*
@@ -146,12 +157,12 @@ static inline void kv_core_lose(struct kv_core *core)
 	atomic_fetch_add_explicit(&hot->losses, 1, memory_order_relaxed);
 }
 
-/* [inside] True if kv_settle() would have something to do. */
-static inline bool kv_core_unsettled(const struct kv_core *core)
+/* [inside] How many reservations kv_settle() would have something to do for. */
+static inline uint32_t kv_core_unsettled(const struct kv_core *core)
 {
 	const struct kv_core_hot *hot = (const struct kv_core_hot *)core;
 
-	return atomic_load_explicit(&hot->n_unsettled, memory_order_relaxed) != 0;
+	return atomic_load_explicit(&hot->n_unsettled, memory_order_relaxed);
 }
 
 static inline int kv_settle(struct kv_core *core)

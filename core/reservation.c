@@ -123,6 +123,16 @@ static void describe(struct kv_reservation *r, struct kv_space *space, kv_gpu_ad
 	kv_lock_drop(&r->lock);
 }
 
+/* Big ones do not share the grains by which launches tell what is of interest. */
+static int reserve_range(struct kv_space *space, uint64_t size, kv_gpu_addr *ret_base)
+{
+	uint64_t align = space->granularity, grain = 1ull << KV_CORE_GRAIN_BITS;
+
+	if (size >= grain && grain % align == 0)
+		align = grain;
+	return kv_gpu_range_reserve(space, size, align, ret_base);
+}
+
 int kv_reservation_new(struct kv_space *space, uint64_t requested, const char *tag, int score,
 	struct kv_reservation **ret_reservation)
 {
@@ -151,7 +161,7 @@ int kv_reservation_new(struct kv_space *space, uint64_t requested, const char *t
 		error = -ENOSPC;
 		goto row;
 	}
-	error = kv_gpu_range_reserve(space, size, space->granularity, &base);
+	error = reserve_range(space, size, &base);
 	if (error < 0) {
 		error = error == -ENOMEM ? -ENOSPC : error;
 		goto object;

@@ -28,7 +28,6 @@ void kv_table_init(struct kv_table *table, struct kv_core_hot *hot)
 		atomic_init(&table->reservation[i], NULL);
 		atomic_init(&table->quiet[i], false);
 	}
-	table->watch_lo = table->watch_hi = 0;
 	kv_lock_init(&table->lock, KV_RANK_TABLE);
 	table->hot = hot;
 }
@@ -132,16 +131,14 @@ static void write_end(struct kv_table *table)
 	atomic_fetch_add_explicit(&table->hot->losses, 1, memory_order_relaxed);
 	atomic_store_explicit(&table->hot->lo, lo, memory_order_relaxed);
 	atomic_store_explicit(&table->hot->hi, hi, memory_order_relaxed);
-	if (table->watch_hi) {
-		if (hi == 0 || table->watch_lo < lo)
-			lo = table->watch_lo;
-		if (table->watch_hi > hi)
-			hi = table->watch_hi;
-	}
-	atomic_store_explicit(&table->hot->wide_lo, lo, memory_order_relaxed);
-	atomic_store_explicit(&table->hot->wide_hi, hi, memory_order_relaxed);
 	atomic_store_explicit(&table->lo, n ? LOAD(table->base[0]) : 0, memory_order_relaxed);
 	atomic_store_explicit(&table->hi, n ? LOAD(table->end[n - 1]) : 0, memory_order_relaxed);
+}
+
+/* [base, end) needs attention, or does not any more. lock is held. */
+static void notice(struct kv_table *table, uint64_t base, uint64_t end, int delta)
+{
+	kv_grains_count(&table->hot->grains[KV_GRAINS_FAR], KV_CORE_GRAIN_BITS, base, end, delta);
 }
 
 static void move_row(struct kv_table *table, uint32_t to, uint32_t from)
@@ -163,6 +160,7 @@ int kv_table_insert(struct kv_table *table, struct kv_reservation *r, uint64_t b
 		return -ENOSPC;
 	}
 	at = rows_up_to(table, base);
+	notice(table, base, end, 1);
 	write_begin(table);
 	for (uint32_t i = n; i > at; i--)
 		move_row(table, i, i - 1);
@@ -194,6 +192,8 @@ void kv_table_remove(struct kv_table *table, struct kv_reservation *r)
 	n = LOAD(table->n_rows);
 	at = row_of(table, r);
 	if (at < n) {
+		if (!LOAD(table->quiet[at]))
+			notice(table, LOAD(table->base[at]), LOAD(table->end[at]), -1);
 		write_begin(table);
 		for (uint32_t i = at; i + 1 < n; i++)
 			move_row(table, i, i + 1);
@@ -211,23 +211,16 @@ void kv_table_refresh(struct kv_table *table, struct kv_reservation *r)
 	kv_lock_take(&table->lock);
 	at = row_of(table, r);
 	if (at < KV_TABLE_ROWS) {
-		write_begin(table);
-		STORE(table->quiet[at], LOAD(r->quiet));
-		write_end(table);
-	}
-	kv_lock_drop(&table->lock);
-}
+		bool before = LOAD(table->quiet[at]), now = LOAD(r->quiet);
+		uint64_t base = LOAD(table->base[at]), end = LOAD(table->end[at]);
 
-void kv_table_watch(struct kv_table *table, uint64_t low, uint64_t high)
-{
-	kv_lock_take(&table->lock);
-	if (!table->watch_hi || low < table->watch_lo || high > table->watch_hi) {
-		if (!table->watch_hi || low < table->watch_lo)
-			table->watch_lo = low;
-		if (high > table->watch_hi)
-			table->watch_hi = high;
+		if (before && !now)
+			notice(table, base, end, 1);
 		write_begin(table);
-		write_end(table); /* works out the bounds */
+		STORE(table->quiet[at], now);
+		write_end(table);
+		if (now && !before)
+			notice(table, base, end, -1);
 	}
 	kv_lock_drop(&table->lock);
 }

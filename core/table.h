@@ -32,8 +32,8 @@ struct kv_table {
 	_Atomic(struct kv_reservation *) reservation[KV_TABLE_ROWS];
 	_Atomic bool quiet[KV_TABLE_ROWS]; /* static and whole: no launch has to care */
 	struct kv_lock lock;
-	uint64_t watch_lo, watch_hi; /* guarded by lock; see kv_core_watch() */
-	struct kv_core_hot *hot;     /* immutable after init; its bounds are kept by the table */
+	/* immutable after init; its bounds and grains are kept by the table: */
+	struct kv_core_hot *hot;
 };
 
 void kv_table_init(struct kv_table *table, struct kv_core_hot *hot);
@@ -45,9 +45,6 @@ void kv_table_remove(struct kv_table *table, struct kv_reservation *r);
 /* Copies r->quiet into the row of r, if it has one. To be called after each change of r->quiet,
  * without the reservation's mutex: whoever comes last copies the newest value. Takes lock. */
 void kv_table_refresh(struct kv_table *table, struct kv_reservation *r);
-
-/* See kv_core_watch(). Takes lock. */
-void kv_table_watch(struct kv_table *table, uint64_t low, uint64_t high);
 
 /* The row that contains addr: lock-free unless a writer stays in the way. */
 struct kv_reservation *kv_table_find(struct kv_table *table, uint64_t addr, bool *ret_quiet);

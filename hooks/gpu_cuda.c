@@ -126,12 +126,17 @@ static int gpu_range_reserve(void *gpu, uint64_t size, uint64_t align, kv_gpu_ad
 {
 	struct gpu_call call;
 	CUdeviceptr addr = 0;
+	CUresult res;
 	int err;
 
 	err = call_begin(&call, gpu, NEEDS_ANY);
 	if (err < 0)
 		return err;
-	err = call_end(&call, KV_REAL(cuMemAddressReserve)(&addr, size, align, 0, 0));
+	res = KV_REAL(cuMemAddressReserve)(&addr, size, align, 0, 0);
+	/* A driver that does not know such an alignment: it is asked for speed only. */
+	if (res == CUDA_ERROR_INVALID_VALUE)
+		res = KV_REAL(cuMemAddressReserve)(&addr, size, 0, 0, 0);
+	err = call_end(&call, res);
 	if (err < 0)
 		return err;
 	*ret_addr = addr;

@@ -194,7 +194,6 @@ static struct record *record_new(
 		.heads = heads,
 		.heads_end = heads + n_heads,
 		.simple = simple,
-		.plain = simple && !kv_hooks.config.rules,
 		.layout_known = layout,
 		.transient = is_transient(name),
 	};

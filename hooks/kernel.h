@@ -39,7 +39,6 @@ struct kv_kernel {
 	bool layout_known; /* false: nothing can be proven about its launches */
 	bool transient;    /* named by config.transient_kernels */
 	bool simple;       /* the layout is known, and heads name all words, at least one */
-	bool plain;        /* simple, and no kernel rules ask for a closer look */
 	bool uses_index;   /* its rule asks for index arrays */
 	uint64_t reads;    /* bit i: parameter i is a pointer to const; only with keep_copies */
 	uint32_t n_params;

@@ -148,62 +148,44 @@ static __attribute__((noinline)) bool is_outside_both(const struct kv_kernel *ke
 	return !marked;
 }
 
-/* [inside] [hot] The same as is_harmless() for a simple kernel, with kernel rules. */
-static __attribute__((noinline)) bool is_harmless_ruled(
-	const struct kv_kernel *kernel, void **params, uint64_t low, uint64_t high)
+/* [hot] Not zero if something near the address that is stored at word may be of interest. */
+static inline __attribute__((always_inline)) uint32_t look(
+	uint32_t seen, const struct kv_grains *grains, const void *word)
 {
-	const _Atomic uint8_t *marks = kv_recognise_marks;
-	const uint32_t *at = kernel->heads;
-	uint8_t marked = 0;
-
-	high -= low;
-	for (; at != kernel->heads_end; at += KV_KERNEL_STEP) {
-		uint64_t a = word_at(params[at[0]]), b = word_at(params[at[1]]);
-		uint64_t c = word_at(params[at[2]]), d = word_at(params[at[3]]);
-
-		if (kv_unlikely(
-			    a - low < high || b - low < high || c - low < high || d - low < high))
-			return is_outside_both(kernel, params);
-		marked |= kv_shadow_mark(marks, a) | kv_shadow_mark(marks, b) |
-			  kv_shadow_mark(marks, c) | kv_shadow_mark(marks, d);
-	}
-	return !marked;
+	seen = kv_grains_or(seen, grains, KV_GRAINS_FAR, KV_CORE_GRAIN_BITS, word);
+	return kv_grains_or(seen, grains, KV_GRAINS_NEAR, KV_SHADOW_GRAIN_BITS, word);
 }
 
 /*
  * [inside] [hot] True if nothing has to be done for this launch: its kernel is known, no word of it
- * is of interest, and every static reservation is whole. Nearly every word is told apart by one
- * compare, with the span that covers all that is of interest; where native memory lies inside of
- * it, there is a second look, but still no search.
+ * is of interest, and every static reservation is whole. Nearly every word is told apart by two
+ * loads: is it near a reservation that needs attention or host memory that the GPU can read, is it
+ * near an index array. Where something is, there is a second look, but still no search.
  */
 static inline __attribute__((always_inline)) bool is_harmless(
 	struct kv_core *core, const void *function, void **params)
 {
 	const struct kv_kernel *kernel = kv_kernel_seen(function);
-	uint64_t low, high;
-
+	const struct kv_grains *grains = kv_core_grains(core);
 	const uint32_t *at;
+	/* Not zero if something has to be settled; together with the rest, to be tested once. */
+	uint32_t seen = kv_core_unsettled(core);
 
-	if (kv_unlikely(!kernel || !params || kv_core_unsettled(core)))
+	if (kv_unlikely(!kernel || !params))
 		return false;
-	if (kv_unlikely(!kernel->plain)) {
-		if (!kernel->simple)
-			return is_outside_both(kernel, params);
-		kv_core_wide_bounds(core, &low, &high);
-		return is_harmless_ruled(kernel, params, low, high);
-	}
-	kv_core_wide_bounds(core, &low, &high);
-	high -= low;
+	if (kv_unlikely(!kernel->simple))
+		return !seen && is_outside_both(kernel, params);
 	at = kernel->heads;
 	do {
-		if (kv_unlikely(word_at(params[at[0]]) - low < high ||
-				word_at(params[at[1]]) - low < high ||
-				word_at(params[at[2]]) - low < high ||
-				word_at(params[at[3]]) - low < high))
-			return is_outside_both(kernel, params);
+		seen = look(seen, grains, params[at[0]]);
+		seen = look(seen, grains, params[at[1]]);
+		seen = look(seen, grains, params[at[2]]);
+		seen = look(seen, grains, params[at[3]]);
 		at += KV_KERNEL_STEP;
 	} while (at != kernel->heads_end);
-	return true;
+	if (kv_likely(!seen))
+		return true;
+	return !kv_core_unsettled(core) && is_outside_both(kernel, params);
 }
 
 /* [inside] Everything before the driver call of one launch. */

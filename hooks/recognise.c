@@ -35,7 +35,10 @@ static struct kv_shadows *shadows; /* guarded by mutex; made with the first uplo
 /* [mutex] NULL: no memory, and nothing is ever remembered. */
 static struct kv_shadows *table(void)
 {
-	if (!shadows && kv_shadows_new(&limits, &shadows))
+	struct kv_shadows_config config = limits;
+
+	config.near = &kv_core_grains(kv_hooks.core)[KV_GRAINS_NEAR];
+	if (!shadows && kv_shadows_new(&config, &shadows))
 		shadows = NULL;
 	return shadows;
 }

@@ -19,7 +19,7 @@ INCLUDES = [
     ("shim/stat", ["stat/", "core/coord_shm.h", "core/stats.h", "shim/config.h"]),
     ("shim/command", ["shim/", "stat/reader.h", "stat/format.h", "stat/record.h", "core/"]),
     ("core", ["core/"]),
-    ("hooks/rules", ["hooks/rules/"]),
+    ("hooks/rules", ["hooks/rules/", "core/grains.h"]),
     ("hooks", ["hooks/", "core/"]),
     ("shim", ["shim/", "hooks/hooks.h", "hooks/rules/rules.h", "core/"]),
     ("tests/simgpu/standins", ["tests/simgpu/", "fake/"]),

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/grains.h"
+
 #define NIL UINT32_MAX
 #define PROBES 16u
 
@@ -196,6 +198,8 @@ static void mark(const struct kv_shadows *s, uint64_t addr, uint64_t length, int
 {
 	uint64_t last = (addr + length - 1) >> KV_SHADOW_GRAIN_BITS;
 
+	if (s->config.near)
+		kv_grains_count(s->config.near, KV_SHADOW_GRAIN_BITS, addr, addr + length, delta);
 	if (!s->config.marks)
 		return;
 	for (uint64_t grain = addr >> KV_SHADOW_GRAIN_BITS; grain <= last; grain++) {

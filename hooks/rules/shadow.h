@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct kv_grains;
 struct kv_shadows;
 
 struct kv_shadows_config {
@@ -32,6 +33,9 @@ struct kv_shadows_config {
 	 * many shadows have a byte in a grain, for readers that hold no lock. atomic: relaxed; who
 	 * was told of an upload finds it marked */
 	_Atomic uint8_t *marks;
+	/* May be NULL, else the same for readers in more of a hurry, in grains of the same size;
+	 * outlives the table */
+	struct kv_grains *near;
 };
 
 /* Grains are told apart modulo 64 MiB, so that a grain may seem marked that is not. */
