@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much KV memory a server needs, and how many streams fit: static reservation, kvshim, and the oracle.
 
-usage: scripts/bench density [--trace FILE] [--json] [--quick] [--build DIR] [--svg FILE] [--no-engine]
+usage: scripts/bench density [--trace FILE] [--linger SECONDS] [--json] [--quick] [--build DIR] [--svg FILE] [--no-engine]
 
 For five models and the requests of a trace (an Azure LLM inference trace as CSV; without one, a synthetic one, and
 the table says so) a simulated server with eight slots: bytes over time and at most, as a share of what static
 reservation holds; the same for the oracle, which pays for live rows only, to the byte. Then: streams at equal memory on a
 device of 80 GiB beside the model's weights, and fleets. A shorter run of the real engine on the software GPU checks the
-simulator: their time-weighted bytes must be within 5 %.
+simulator: their time-weighted bytes must be within 5 %, once with the page beyond live rows kept for ever and once without it.
+Everything but the rows called "engine" is simulated.
 
 Exit status: 0; 1 when a model saves less than 40 % of the time-weighted bytes or serves less than 1.5 times the streams,
 or when engine and simulator disagree; 77 when only the engine is missing and everything else held.
@@ -38,11 +39,12 @@ def share(part, whole):
     return round(part / whole, 4)
 
 
-def one_server(model, requests, speeds):
+def one_server(model, requests, speeds, linger):
     ctx = min(CONTEXT, model.longest)
-    row = {"bench": "density", "row": "server", "model": model.name, "slots": SLOTS, "context": ctx}
+    row = {"bench": "density", "row": "server", "simulated": True, "model": model.name, "slots": SLOTS, "context": ctx,
+           "linger_s": linger}
     for keeps, name in ((True, "keeps"), (False, "frees")):
-        got = serve(model, ctx, SLOTS, requests, speeds, keeps=keeps)
+        got = serve(model, ctx, SLOTS, requests, speeds, keeps=keeps, linger=linger)
         static = got["static"]
         row.update({"static_bytes": static, f"backed_mean_{name}": int(got["backed"].mean()),
                     f"backed_peak_{name}": got["backed"].peak, f"live_mean_{name}": int(got["live"].mean())})
@@ -57,28 +59,28 @@ def equal_memory(model, requests):
     budget = DEVICE - RESERVE - WEIGHTS[model.name]
     static = budget // model.static_bytes(ctx, 1)
     ours = most_streams(model, ctx, budget, requests)
-    return {"bench": "density", "row": "streams", "model": model.name, "context": ctx, "budget_bytes": budget,
+    return {"bench": "density", "row": "streams", "simulated": True, "model": model.name, "context": ctx, "budget_bytes": budget,
             "static_streams": static, "kvshim_streams": ours, "times": share(ours, static), "ok": ours >= 1.5 * static}
 
 
-def fleet(requests, speeds, n_gpus, seed):
+def fleet(requests, speeds, n_gpus, seed, linger):
     """Servers of all five models, chosen at random, packed on GPUs first-fit: by what they reserve, and by the 99.9th
     percentile of what a GPU's servers need together."""
     rng = random.Random(seed)
     demand = {}
     for model in MODELS:  # what one server needs, over time, sampled
         ctx, seen = min(CONTEXT, model.longest), []
-        serve(model, ctx, SLOTS, requests, speeds, sample=lambda now, backing, seen=seen: seen.append(backing.bytes()))
+        serve(model, ctx, SLOTS, requests, speeds, linger=linger, sample=lambda now, backing, seen=seen: seen.append(backing.bytes()))
         demand[model.name] = sorted(rng.sample(seen, min(400, len(seen))))
     room = DEVICE - RESERVE
 
     def packed(need):
         """How many servers each GPU takes, models at random, while need(models) fits beside their weights."""
         total = 0
-        for _ in range(n_gpus):
-            here = []
+        for gpu in range(n_gpus):
+            here, order = [], random.Random(f"{seed} {gpu}")  # the same models in the same order for both
             while True:
-                model = rng.choice(MODELS)
+                model = order.choice(MODELS)
                 trial = here + [model]
                 if sum(WEIGHTS[m.name] for m in trial) + need(trial) > room:
                     break
@@ -93,7 +95,7 @@ def fleet(requests, speeds, n_gpus, seed):
         draws = sorted(sum(rng.choice(demand[m.name]) for m in models) for _ in range(200))
         return draws[-1]
 
-    return {"bench": "density", "row": "fleet", "gpus": n_gpus, "servers_per_gpu_static": round(packed(reserved), 3),
+    return {"bench": "density", "row": "fleet", "simulated": True, "gpus": n_gpus, "servers_per_gpu_static": round(packed(reserved), 3),
             "servers_per_gpu_kvshim": round(packed(needed), 3), "ok": True}
 
 
@@ -110,15 +112,16 @@ def engine_steps(requests, streams, ctx, n):
     return steps
 
 
-def against_engine(requests, build, n):
+def against_engine(requests, build, n, spare):
     from enginelib import Failure, Front, Place, model as make_model
     streams, layers, ctx = 4, 4, 4096
     model = Model("4 layers of Llama-3.1-8B", [(2048, 2 * layers, None)], ctx)
     steps = engine_steps(requests, streams, ctx, n)
-    backing, rows = Backing(model, ctx, streams), []
+    backing, rows = Backing(model, ctx, streams, spare=spare), []
     with tempfile.TemporaryDirectory(prefix="kvshim-density-") as out:
         place = Place(build, out)
-        settings = {"KVSHIM_MIN_SIZE": "16M", "KVSHIM_RULES": "builtin", "KVSHIM_LOG": "warn"}
+        settings = {"KVSHIM_MIN_SIZE": "16M", "KVSHIM_RULES": "builtin", "KVSHIM_LOG": "warn",
+                    "KVSHIM_LINGER_MS": "none" if spare else "2"}
         front = Front(place, "preload", settings,
                       ["--model", make_model(place.out / "models"), "--ctx", str(ctx * streams), "--seqs", str(streams)],
                       [step for step, _, _, _ in steps], place.out / "tokens")
@@ -148,7 +151,7 @@ def against_engine(requests, build, n):
     weight = sum(r[0] for r in rows)
     measured, simulated = sum(r[0] * r[1] for r in rows) / weight, sum(r[0] * r[2] for r in rows) / weight
     apart = abs(measured - simulated) / simulated
-    return {"bench": "density", "row": "engine", "requests": n, "measured_mean": int(measured),
+    return {"bench": "density", "row": "engine", "simulated": False, "spare": spare, "requests": n, "measured_mean": int(measured),
             "simulated_mean": int(simulated), "static_bytes": size, "apart": round(apart, 4),
             "static": any(r[3] for r in rows), "ok": apart <= 0.05}
 
@@ -191,13 +194,15 @@ def table(rows, source):
         if r["row"] == "fleet":
             print(f"fleet of {r['gpus']} GPUs: servers per GPU: static {r['servers_per_gpu_static']:.2f}, kvshim {r['servers_per_gpu_kvshim']:.2f}")
         if r["row"] == "engine":
-            print(f"engine on the software GPU against the simulator: {r['measured_mean']} and {r['simulated_mean']} bytes over time, "
+            print(f"engine on the software GPU against the simulator ({'with' if r.get('spare') else 'without'} spare pages): {r['measured_mean']} and {r['simulated_mean']} bytes over time, "
                   f"{r['apart']:.1%} apart{'' if r['ok'] else '  MISSED'}")
 
 
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench density")
     parser.add_argument("--trace", default=os.environ.get("KVSHIM_BENCH_TRACE"))
+    parser.add_argument("--linger", type=float, default=kvmodel.LINGER_S, metavar="SECONDS",
+                        help="how long the page beyond live rows is kept (KVSHIM_LINGER_MS; default: 5)")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help="fewer requests")
     parser.add_argument("--build", default=str(ROOT / "build"))
@@ -213,15 +218,16 @@ def main():
     speeds, rows, missing = Speeds(), [], None
     part = requests[:1500] if args.quick else requests
     for model in MODELS:
-        rows.append(one_server(model, part, speeds))
+        rows.append(one_server(model, part, speeds, args.linger))
     for model in MODELS:
         rows.append(equal_memory(model, requests))
     for n in (10, 100) if args.quick else (10, 100, 1000, 10000):
-        rows.append(fleet(part[:600], speeds, n, seed=n))
+        rows.append(fleet(part[:600], speeds, n, n, args.linger))
     if not args.no_engine:
         from enginelib import Failure, Skip
         try:
-            rows.append(against_engine(requests, args.build, 8 if args.quick else 40))
+            for spare in (True, False):
+                rows.append(against_engine(requests, args.build, 8 if args.quick else 40, spare))
         except Skip as why:
             missing = str(why)
         except Failure as why:

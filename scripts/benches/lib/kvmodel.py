@@ -7,6 +7,7 @@ other in one buffer; attention reads whole blocks of 256 rows.
 """
 import csv
 import datetime
+import heapq
 import random
 
 PAGE = 2 << 20
@@ -47,13 +48,17 @@ def padded(length, ctx):
     return min((length + READ_BLOCK - 1) // READ_BLOCK * READ_BLOCK, ctx)
 
 
+LINGER_S = 5.0  # KVSHIM_LINGER_MS: how long a page beyond the live rows is kept unused
+
+
 class Backing:
     """Which pages of a cache have memory. set_length() may be called for any stream in any order. When a stream becomes
-    shorter, one page per tensor beyond what it needs stays, so that an extent that moves to and fro costs nothing; a length
-    of 0 means that the cache was cleared, and leaves nothing."""
+    shorter, one page per tensor beyond what it needs stays, so that an extent that moves to and fro costs nothing, until
+    settle() says that its time is over (or, without spare, not at all); a length of 0 means that the cache was cleared,
+    and leaves nothing."""
 
-    def __init__(self, model, ctx, streams):
-        self.model, self.ctx, self.streams = model, ctx, streams
+    def __init__(self, model, ctx, streams, spare=True):
+        self.model, self.ctx, self.streams, self.spare = model, ctx, streams, spare
         self.lengths = [0] * streams
         self.count = {}  # page number -> how many (tensor, stream) ranges need it; pages behind no range are absent
         self.ranges = []  # (first byte, row bytes, rows) of stream 0, stride of a stream in bytes
@@ -73,28 +78,37 @@ class Backing:
         self.held = [{} for _ in range(streams)]  # kind -> pages, of the plain tensors
         self.spans = [{} for _ in range(streams)]  # tensor -> pages, of the others
 
-    def _end(self, which, stream, length, before):
+    def _span(self, which, stream, length, before, spare):
         """(first page, end) of a stream's range in a tensor; before: the same until now."""
         start, row, rows = which
         start += stream * row * rows
         if not length:
             return (0, 0)
         end = (start + row * padded(min(length, rows), rows) - 1) // PAGE + 1
-        return (start // PAGE, max(end, min(before[1], end + 1)))
+        return (start // PAGE, max(end, min(before[1], end + spare)))
 
     def set_length(self, stream, length):
+        """True if pages may have stayed that are not needed."""
         old, self.lengths[stream] = self.lengths[stream], length
         if padded(old, self.ctx) == padded(length, self.ctx):
-            return
+            return False
+        self._hold(stream, length, self.spare)
+        return bool(self.spare and 0 < length < old)
+
+    def settle(self, stream):
+        """What is kept beyond the live rows of a stream goes."""
+        self._hold(stream, self.lengths[stream], False)
+
+    def _hold(self, stream, length, spare):
         self.plain_pages[stream] = 0
         for (row, rows), n in self.kinds.items():
             now = (row * padded(min(length, rows), rows) + PAGE - 1) // PAGE
             held = self.held[stream].get((row, rows), 0)
-            self.held[stream][row, rows] = max(now, min(held, now + 1)) if length else 0
+            self.held[stream][row, rows] = max(now, min(held, now + spare)) if length else 0
             self.plain_pages[stream] += n * self.held[stream][row, rows]
         for i, which in enumerate(self.mixed):
             before = self.spans[stream].get(i, (0, 0))
-            after = self.spans[stream][i] = self._end(which, stream, length, before)
+            after = self.spans[stream][i] = self._span(which, stream, length, before, spare)
             if before == after:
                 continue
             for page in range(*before):
@@ -169,19 +183,19 @@ class Integral:
         return self.area / (self.last - self.start) if self.last and self.last > self.start else 0.0
 
 
-def serve(model, ctx, streams, requests, speeds, keeps=True, sample=None, blocks=8):
+def serve(model, ctx, streams, requests, speeds, keeps=True, sample=None, blocks=8, linger=LINGER_S):
     """Serves the requests in order of arrival on `streams` slots, each request as soon as a slot is free.
 
     keeps: a slot holds the last request's rows until the next one takes it, as llama-server does for its prompt cache.
-    blocks: into how many steps the generation of one request is cut on the clock. sample(now, backing) is called after
-    each change. Returns {"backed": Integral, "live": Integral, "active": Integral, "static": bytes, "waited": [s]}.
+    blocks: into how many steps the generation of one request is cut on the clock. linger: for how many seconds a page
+    beyond live rows stays unused (the shim takes half to all of it; here all). sample(now, backing) is called after each
+    change. Returns {"backed": Integral, "live": Integral, "active": Integral, "static": bytes, "waited": [s]}.
     """
     backing = Backing(model, ctx, streams)
     result = {"backed": Integral(), "live": Integral(), "active": Integral(), "waited": [],
               "static": model.static_bytes(ctx, streams)}
     free, running, events = list(range(streams)), {}, []
-    import heapq
-    order = 0
+    order, shrunk = 0, [0] * streams  # when a stream became shorter, in numbers of events
 
     def note(now):
         result["backed"].at(now, backing.bytes())
@@ -190,10 +204,19 @@ def serve(model, ctx, streams, requests, speeds, keeps=True, sample=None, blocks
         if sample:
             sample(now, backing)
 
-    def until(now):
+    def put(at, stream, length, last):
         nonlocal order
+        order += 1
+        heapq.heappush(events, (at, order, stream, length, last))
+
+    def until(now):
         while events and (now is None or events[0][0] <= now):
-            at, _, stream, length, last = heapq.heappop(events)
+            at, number, stream, length, last = heapq.heappop(events)
+            if length is None:  # the page beyond the live rows has lingered long enough
+                if number == shrunk[stream] and (now is not None or running):
+                    backing.settle(stream)
+                    note(at)
+                continue
             backing.set_length(stream, length)
             if last:
                 del running[stream]
@@ -201,8 +224,6 @@ def serve(model, ctx, streams, requests, speeds, keeps=True, sample=None, blocks
                 if not keeps:
                     backing.set_length(stream, 0)
             note(at)
-            if last and now is None and not events:
-                break
 
     note(0.0)
     for request in requests:
@@ -217,24 +238,26 @@ def serve(model, ctx, streams, requests, speeds, keeps=True, sample=None, blocks
         stream = free.pop(0)
         running[stream] = True
         ready = start + prompt / speeds.prefill_per_s
-        backing.set_length(stream, prompt)
+        if backing.set_length(stream, prompt):
+            put(start + linger, stream, None, False)
+            shrunk[stream] = order
         note(start)
         for i in range(1, blocks + 1):
             done = (new * i + blocks - 1) // blocks
-            order += 1
-            heapq.heappush(events, (ready + done * speeds.step_s, order, stream, prompt + done, i == blocks))
+            put(ready + done * speeds.step_s, stream, prompt + done, i == blocks)
     until(None)
     return result
 
 
 def most_streams(model, ctx, budget, requests, seed=1, limit=4096, keeps=True):
     """The largest number of streams, all busy all the time (each takes the next request when it has finished one), whose
-    backed bytes never exceed budget. Counted in steps, not in seconds: every busy stream generates one token a step."""
+    backed bytes never exceed budget. Counted in steps, not in seconds: every busy stream generates one token a step. Pages
+    beyond live rows do not count: they are the first to go when memory is asked for."""
     rng = random.Random(seed)
     lengths = [clipped(r, ctx)[1:] for r in requests]
 
     def peak(n):
-        backing = Backing(model, ctx, n)
+        backing = Backing(model, ctx, n, spare=False)
         queue = lengths[:]
         rng.shuffle(queue)
         left, most = [0] * n, 0
