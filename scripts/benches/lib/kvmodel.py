@@ -183,15 +183,18 @@ class Integral:
         return self.area / (self.last - self.start) if self.last and self.last > self.start else 0.0
 
 
-def serve(model, ctx, streams, requests, speeds, keeps=True, sample=None, blocks=8, linger=LINGER_S):
+def serve(model, ctx, streams, requests, speeds, keeps=True, sample=None, blocks=8, linger=LINGER_S,
+          together=False):
     """Serves the requests in order of arrival on `streams` slots, each request as soon as a slot is free.
 
     keeps: a slot holds the last request's rows until the next one takes it, as llama-server does for its prompt cache.
     blocks: into how many steps the generation of one request is cut on the clock. linger: for how many seconds a page
-    beyond live rows stays unused (the shim takes half to all of it; here all). sample(now, backing) is called after each
+    beyond live rows stays unused (the shim takes half to all of it; here all). together: whatever is generated at the same
+    time is one batch, for which attention reads as many rows of each slot as the longest one of them has, as llama.cpp does
+    with a cache per slot; else each slot is a batch of its own, as if the cache had no slots. sample(now, backing) is called after each
     change. Returns {"backed": Integral, "live": Integral, "active": Integral, "static": bytes, "waited": [s]}.
     """
-    backing = Backing(model, ctx, streams)
+    backing, lengths = Backing(model, ctx, streams), [0] * streams
     result = {"backed": Integral(), "live": Integral(), "active": Integral(), "waited": [],
               "static": model.static_bytes(ctx, streams)}
     free, running, events = list(range(streams)), {}, []
@@ -199,8 +202,8 @@ def serve(model, ctx, streams, requests, speeds, keeps=True, sample=None, blocks
 
     def note(now):
         result["backed"].at(now, backing.bytes())
-        result["live"].at(now, model.live_bytes(backing.lengths, ctx))
-        result["active"].at(now, model.live_bytes([backing.lengths[s] for s in running], ctx))
+        result["live"].at(now, model.live_bytes(lengths, ctx))
+        result["active"].at(now, model.live_bytes([lengths[s] for s in running], ctx))
         if sample:
             sample(now, backing)
 
@@ -208,6 +211,14 @@ def serve(model, ctx, streams, requests, speeds, keeps=True, sample=None, blocks
         nonlocal order
         order += 1
         heapq.heappush(events, (at, order, stream, length, last))
+
+    def reach(now, stream, length):
+        lengths[stream] = length
+        extent = max((lengths[s] for s in running), default=0)
+        for s in running if together and length else [stream]:
+            if backing.set_length(s, extent if together and length else length):
+                put(now + linger, s, None, False)
+                shrunk[s] = order
 
     def until(now):
         while events and (now is None or events[0][0] <= now):
@@ -217,12 +228,12 @@ def serve(model, ctx, streams, requests, speeds, keeps=True, sample=None, blocks
                     backing.settle(stream)
                     note(at)
                 continue
-            backing.set_length(stream, length)
+            reach(at, stream, length)
             if last:
                 del running[stream]
                 free.append(stream)
                 if not keeps:
-                    backing.set_length(stream, 0)
+                    reach(at, stream, 0)
             note(at)
 
     note(0.0)
@@ -238,9 +249,7 @@ def serve(model, ctx, streams, requests, speeds, keeps=True, sample=None, blocks
         stream = free.pop(0)
         running[stream] = True
         ready = start + prompt / speeds.prefill_per_s
-        if backing.set_length(stream, prompt):
-            put(start + linger, stream, None, False)
-            shrunk[stream] = order
+        reach(start, stream, prompt)
         note(start)
         for i in range(1, blocks + 1):
             done = (new * i + blocks - 1) // blocks

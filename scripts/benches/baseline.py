@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts against those that are committed for this kind of machine: what has become worse?
+
+A kind is a processor and the compiler that built libkvshim.so, as in docs/baselines/x86_64-gcc12.json. Compared are
+counts, which are the same on every machine of a kind; never times:
+
+  bytes         means and peaks of the simulated servers of density, on its synthetic requests
+  calls         driver calls per page that is backed and given back, on the software GPU
+  instructions  in libkvshim.so per call of some classes of overhead; only where valgrind is, and built without sanitizers
+
+A row misses when a count is worse than the committed one by more than its tolerance: 1 % of bytes, 2 % of calls, 15 % and
+10 instructions (compilers of one kind differ by a few). What has become better by more than that is said, so that somebody
+commits it. --write makes the file anew, --counts chooses. A kind without a file is skipped (77).
+"""
+import json
+import os
+import pathlib
+import platform
+import re
+import subprocess
+import sys
+
+from common import ROOT, Failure, Folder, Rows, Skip, main, parser
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
+from callgrind import Missing  # noqa: E402
+from kvmodel import MODELS, Speeds, made_trace, serve  # noqa: E402
+from overhead import per_call  # noqa: E402
+
+TOLERANCE = {"bytes": (0.01, 0), "calls": (0.02, 0.002), "instructions": (0.15, 10)}  # (share, and so many)
+CLASSES = [("launch", 10, 1000), ("copy-native", 10, 100), ("copy-in", 10, 100), ("back", 10, 20)]
+COLUMNS = [("kind", "kind"), ("name", "count"), ("verdict", "verdict"), ("before", "committed"), ("now", "now"), ("change", "change %")]
+
+
+def machine_kind(shim):
+    """x86_64-gcc12: what the binary says of who made it."""
+    text = shim.read_bytes()
+    clang, gcc = re.search(rb"clang version (\d+)\.", text), re.search(rb"GCC: \([^)\0]*\) (\d+)\.", text)
+    compiler = f"clang{clang[1].decode()}" if clang else f"gcc{gcc[1].decode()}" if gcc else "unknown"
+    return f"{platform.machine()}-{compiler}"
+
+
+def option(build, name):
+    options = json.loads((build / "meson-info/intro-buildoptions.json").read_text())
+    return next((o["value"] for o in options if o["name"] == name), None)
+
+
+def bytes_of():
+    """Of one simulated server of each model."""
+    requests, counts = made_trace(400), {}
+    for model in MODELS:
+        got = serve(model, min(8192, model.longest), 8, requests, Speeds())
+        counts[f"{model.name}, mean"] = int(got["backed"].mean())
+        counts[f"{model.name}, peak"] = got["backed"].peak
+    return counts
+
+
+def calls_of(build, folder):
+    """The table of memory_upload, which its budgets do not keep from growing slowly."""
+    env = {k: os.environ[k] for k in ("PATH", "HOME", "TMPDIR") if k in os.environ}
+    env.update(LD_PRELOAD=str(build / "shim/libkvshim.so"), LD_LIBRARY_PATH=str(build / "tests/simgpu/lib"), KVSHIM_DIR=str(folder),
+               KVSHIM_MIN_SIZE="4M", KVSHIM_LOG="error", KVSHIM_EXCLUDE_SIZES="20M", SIMGPU_STRICT_EXIT="1", SIMGPU_MIRROR="0",
+               SIMGPU_DEVICES="1", SIMGPU_MEMORY="4G")
+    done = subprocess.run([build / "tests/memory/memory_upload"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise Failure(f"memory_upload: exit {done.returncode}\n{done.stdout[-800:]}")
+    counts = {}
+    for line in done.stdout.splitlines():
+        found = re.fullmatch(r"(backing|giving back|brackets around all of them)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)", line)
+        if found:
+            for when, value in zip(("fresh", "again", "all kept"), found.groups()[1:]):
+                counts[f"{found[1]}, {when}"] = float(value)
+    if not counts:
+        raise Failure("memory_upload: no table\n" + done.stdout[-800:])
+    return counts
+
+
+def instructions_of(build, folder):
+    if option(build, "b_sanitize") not in (None, "none") or str(option(build, "optimization")) != "2":
+        raise Missing("instructions are compared for plain builds with -O2")
+    return {f"{name} beside {n}": round(per_call(build, folder, name, n, calls), 1) for name, n, calls in CLASSES}
+
+
+def compare(rows, kind, before, now):
+    good = True
+    for name in sorted(set(before) | set(now)):
+        old, new = before.get(name), now.get(name)
+        row = {"bench": "baseline", "kind": kind, "name": name, "before": old, "now": new, "change": None, "verdict": "ok"}
+        if old is None or new is None:
+            row["verdict"] = "not committed" if old is None else "GONE"
+        else:
+            share, more = TOLERANCE[kind]
+            row["change"] = round(100 * (new / old - 1), 2) if old else None
+            if new > old * (1 + share) + more:
+                row["verdict"] = "WORSE"
+            elif new < old * (1 - share) - more:
+                row["verdict"] = "better: commit it"
+        good = good and row["verdict"] not in ("WORSE", "GONE")
+        rows.add(row)
+    return good
+
+
+def run():
+    p = parser(__doc__)
+    p.add_argument("--quick", action="store_true", help="no difference")
+    p.add_argument("--counts", choices=sorted(TOLERANCE), action="append", help="only these; may be given again")
+    p.add_argument("--write", action="store_true", help="write the file of this kind of machine")
+    args = p.parse_args()
+    build = (ROOT / args.build).resolve()
+    kind = machine_kind(build / "shim/libkvshim.so")
+    path = ROOT / "docs/baselines" / f"{kind}.json"
+    if not args.write and not path.exists():
+        raise Skip(f"there is no docs/baselines/{kind}.json: scripts/bench baseline --write makes it")
+    before = json.loads(path.read_text()) if path.exists() else {}
+    rows, good, found = Rows(args.json, COLUMNS), True, {}
+    with Folder(args.keep) as folder:
+        for name, count in (("bytes", bytes_of), ("calls", lambda: calls_of(build, folder)),
+                            ("instructions", lambda: instructions_of(build, folder))):
+            if args.counts and name not in args.counts:
+                continue
+            try:
+                found[name] = count()
+            except Missing as why:
+                print(f"not compared: {name}: {why}", file=sys.stderr)
+                continue
+            if not args.write:
+                good = compare(rows, name, before.get(name, {}), found[name]) and good
+    if args.write:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({**before, **found}, indent=1, sort_keys=True) + "\n")
+        print(f"written: docs/baselines/{kind}.json")
+    rows.finish()
+    return good
+
+
+if __name__ == "__main__":
+    main(run)
