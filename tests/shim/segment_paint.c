@@ -115,7 +115,6 @@ static const struct painted scene[] = {
 		.max = 8192,
 		.host = 2048,
 		.weight = 50,
-		.idle_s = 60,
 		.waits = 17,
 		.pages_spilled = 512,
 		.rows = {{16384, 6144, 0, 1024, KV_STATIC_NO, "", "ggml/fattn", ""}}},
