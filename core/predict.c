@@ -62,3 +62,39 @@ uint64_t kv_predict_bytes(const struct kv_predict *p, uint64_t now_ns, uint64_t 
 		return UINT64_MAX;
 	return bytes;
 }
+
+/* ---- what is kept ---- */
+
+static void drop_at(struct kv_keep *keep, uint32_t i, kv_keep_drop_fn drop, void *ctx)
+{
+	struct kv_span span = keep->spans[i];
+
+	keep->bytes -= span.length;
+	keep->n--;
+	memmove(keep->spans + i, keep->spans + i + 1, (keep->n - i) * sizeof(*keep->spans));
+	drop(ctx, &span);
+}
+
+void kv_keep_add(struct kv_keep *keep, struct kv_span span, kv_keep_drop_fn drop, void *ctx)
+{
+	if (keep->n == KV_KEEP_MAX)
+		drop_at(keep, 0, drop, ctx);
+	keep->spans[keep->n++] = span;
+	keep->bytes += span.length;
+}
+
+void kv_keep_trim(struct kv_keep *keep, uint64_t bytes, kv_keep_drop_fn drop, void *ctx)
+{
+	while (keep->bytes > bytes)
+		drop_at(keep, 0, drop, ctx);
+}
+
+void kv_keep_taken(struct kv_keep *keep, struct kv_span span, kv_keep_drop_fn drop, void *ctx)
+{
+	for (uint32_t i = keep->n; i-- > 0;) {
+		const struct kv_span *s = &keep->spans[i];
+
+		if (s->offset < span.offset + span.length && span.offset < s->offset + s->length)
+			drop_at(keep, i, drop, ctx);
+	}
+}

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/core.h"
 #include "core/want.h"
 #include "hooks/hooks.h"
 #include "shim/log.h"
@@ -77,6 +78,19 @@ int kv_api_ready(void)
 			"no call does anything any more: this is a forked child, or the shim has "
 			"given up");
 	return KVSHIM_ERR_INERT;
+}
+
+void kv_api_reap(void)
+{
+	struct kv_space *space;
+
+	kv_call_begin();
+	for (int i = 0; i < KV_API_DEVICES; i++) {
+		space = kv_hooks_space(i);
+		if (space)
+			kv_reap(space, NULL);
+	}
+	kv_call_end();
 }
 
 /* The first member of every structure. */

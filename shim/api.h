@@ -10,6 +10,8 @@
 #define KVSHIM_DIRECT 1
 #include "shim/kvshim.h"
 
+#define KV_API_DEVICES 64
+
 /* From core's negative errno. 0 stays 0. */
 int kv_api_error(int error);
 
@@ -27,6 +29,10 @@ extern bool kv_api_may_predict;
 /* 0 if the shim is at work in this process, else KVSHIM_ERR_INERT; said in a line, once, if it was
  * at work before (in a forked child, for one). */
 int kv_api_ready(void);
+
+/* [outside] Memory was short: pages that hints have given back, and that have not gone yet, go now.
+ * Worth another try, also when it finds nothing: the agent may be at it. */
+void kv_api_reap(void);
 
 /* Copies as much of a structure as both sides have, and clears the rest; size is kept. INVALID:
  * smaller than any version of it. */

@@ -29,6 +29,11 @@ struct request {
 	struct kv_pool_piece piece;
 };
 
+static bool is_short(int error)
+{
+	return error == -ENOMEM || error == -ENOSPC || error == -EDQUOT;
+}
+
 /* [turn] Takes or grows, and backs. Undone on an error. */
 static int try(struct request *q, uint64_t bytes)
 {
@@ -46,6 +51,9 @@ static int try(struct request *q, uint64_t bytes)
 	if (error < 0)
 		return error;
 	error = kv_api_pool_want(pool, q->piece.offset + q->had, bytes - q->had);
+	/* What is backed for requests to come must not stand against one that has come. */
+	if (is_short(error) && kv_api_pool_forsake(pool))
+		error = kv_api_pool_want(pool, q->piece.offset + q->had, bytes - q->had);
 	if (error < 0) {
 		if (q->grow)
 			kv_pool_shrink(pool->pieces, q->grow, q->had);
@@ -57,12 +65,8 @@ static int try(struct request *q, uint64_t bytes)
 		pool->misses++;
 	else
 		pool->hits++;
+	kv_api_pool_placed(pool, q->piece.offset, q->piece.length);
 	return 0;
-}
-
-static bool is_short(int error)
-{
-	return error == -ENOMEM || error == -ENOSPC || error == -EDQUOT;
 }
 
 /* [turn] The most tokens for which there is a place and memory; at least one more than it had. */
@@ -252,7 +256,7 @@ int kvshim_cache_free(uint64_t cache)
 		return error;
 	if (kv_pool_give(q.pool->pieces, KV_API_REST_OF(cache), &piece) < 0)
 		return unknown(q.pool, __func__, cache);
-	kv_api_pool_unwant(q.pool, piece.offset, piece.length);
+	kv_api_pool_give_back(q.pool, piece.offset, piece.length);
 	kv_agent_poke(q.pool->predicts ? kv_space_agent(q.pool->space) : NULL);
 	kv_api_pool_yield(q.pool);
 	return 0;

@@ -162,6 +162,10 @@ static int hint(uint64_t id, enum action action, const int64_t *blocks, int64_t 
 	if (!region)
 		return error;
 	error = act(region, action, blocks, n, after_steps);
+	if (error == -ENOMEM && action == TOUCH) {
+		kv_api_reap();
+		error = act(region, action, blocks, n, after_steps);
+	}
 	kv_region_yield(region);
 	if (error == -ENOENT)
 		return kv_api_refuse(KVSHIM_ERR_UNKNOWN, call,

@@ -98,15 +98,26 @@ uint64_t kv_api_now_ns(void)
 
 /* ---- pages ---- */
 
-int kv_api_pool_want(struct kv_api_pool *pool, uint64_t offset, uint64_t length)
+static int want(struct kv_api_pool *pool, const struct kv_span *span)
 {
-	struct kv_span span = {offset, length};
 	int error;
 
 	if (!kv_call_enter())
 		return -ENODEV;
-	error = kv_want(pool->r, pool->manage, &span, 1);
+	error = kv_want(pool->r, pool->manage, span, 1);
 	kv_call_leave();
+	return error;
+}
+
+int kv_api_pool_want(struct kv_api_pool *pool, uint64_t offset, uint64_t length)
+{
+	struct kv_span span = {offset, length};
+	int error = want(pool, &span);
+
+	if (error == -ENOMEM) {
+		kv_api_reap();
+		error = want(pool, &span);
+	}
 	return error;
 }
 
@@ -120,12 +131,43 @@ void kv_api_pool_unwant(struct kv_api_pool *pool, uint64_t offset, uint64_t leng
 	kv_call_leave();
 }
 
-/* [turn] Looks ahead: what requests will want soon is backed now, where they will be put. */
+static void drop_kept(void *ctx, const struct kv_span *span)
+{
+	kv_api_pool_unwant(ctx, span->offset, span->length);
+}
+
+void kv_api_pool_give_back(struct kv_api_pool *pool, uint64_t offset, uint64_t length)
+{
+	if (pool->predicts)
+		kv_keep_add(&pool->keep, (struct kv_span){offset, length}, drop_kept, pool);
+	else
+		kv_api_pool_unwant(pool, offset, length);
+}
+
+void kv_api_pool_placed(struct kv_api_pool *pool, uint64_t offset, uint64_t length)
+{
+	kv_keep_taken(&pool->keep, (struct kv_span){offset, length}, drop_kept, pool);
+}
+
+bool kv_api_pool_forsake(struct kv_api_pool *pool)
+{
+	bool any = pool->ahead_length || pool->keep.n;
+
+	kv_keep_trim(&pool->keep, 0, drop_kept, pool);
+	kv_api_pool_unwant(pool, pool->ahead_offset, pool->ahead_length);
+	pool->ahead_length = 0;
+	return any;
+}
+
+/* [turn] Looks ahead: what requests will want soon stays or is backed now, where they will be put.
+ */
 static void look_ahead(struct kv_api_pool *pool)
 {
 	uint64_t bytes = kv_predict_bytes(&pool->history, kv_api_now_ns(), HORIZON_NS), offset = 0;
 	struct kv_pool_counts counts;
 
+	kv_keep_trim(&pool->keep, bytes, drop_kept, pool);
+	bytes -= pool->keep.bytes;
 	kv_pool_counts(pool->pieces, &counts);
 	if (bytes > counts.largest_free)
 		bytes = counts.largest_free;
@@ -301,7 +343,7 @@ int kvshim_pool_stats_get(uint64_t id, struct kvshim_pool_stats *ret_stats)
 		.n_caches = counts.n_pieces,
 		.n_free = counts.n_free,
 		.wanted = kv_wanted_pages(pool->r) * kv_reservation_page_size(pool->r),
-		.ahead = pool->ahead_length,
+		.ahead = pool->ahead_length + pool->keep.bytes,
 		.requests = pool->requests,
 		.waits = pool->waits,
 		.degraded = pool->degraded,

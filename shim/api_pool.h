@@ -40,6 +40,7 @@ struct kv_api_pool {
 	struct pool_model models[KV_POOL_MODELS];
 	struct kv_predict history;
 	uint64_t ahead_offset, ahead_length;
+	struct kv_keep keep;
 	uint64_t requests, waits, degraded, failed, hits, misses;
 };
 
@@ -60,6 +61,15 @@ struct kv_api_pool *kv_api_pool_step_back(
 /* [turn] Pages under a piece: kv_want() and kv_unwant() from outside the gate. */
 int kv_api_pool_want(struct kv_api_pool *pool, uint64_t offset, uint64_t length);
 void kv_api_pool_unwant(struct kv_api_pool *pool, uint64_t offset, uint64_t length);
+
+/*
+ * [turn] Looking ahead: what is given back stays backed as long as requests are expected to take
+ * it; a request that has been placed takes it; and all of it goes when memory is short. forsake:
+ * whether there was anything.
+ */
+void kv_api_pool_give_back(struct kv_api_pool *pool, uint64_t offset, uint64_t length);
+void kv_api_pool_placed(struct kv_api_pool *pool, uint64_t offset, uint64_t length);
+bool kv_api_pool_forsake(struct kv_api_pool *pool);
 
 /* CLOCK_MONOTONIC. */
 uint64_t kv_api_now_ns(void);

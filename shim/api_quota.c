@@ -14,7 +14,6 @@
 #include "core/core.h"
 #include "hooks/hooks.h"
 
-#define DEVICES_MAX 64
 #define LOOK_NS 100000000ull
 
 /* One per device, kept for the life of the process. */
@@ -26,7 +25,7 @@ struct watch {
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* a leaf but for the agent's */
-static struct watch watches[DEVICES_MAX];
+static struct watch watches[KV_API_DEVICES];
 
 /* What the space may have now. Calls the driver. 0 or a negative errno. */
 static int look(struct kv_space *space, struct watch *watch, struct kvshim_quota *ret_quota)

@@ -136,7 +136,7 @@ struct kvshim_pool_stats {
 	uint64_t n_caches;
 	uint64_t n_free;   /* pieces of free address range */
 	uint64_t wanted;   /* bytes of pages under caches and predictions */
-	uint64_t ahead;    /* of those: bytes backed for requests that have not come yet */
+	uint64_t ahead;    /* of those: bytes kept or backed for requests that have not come yet */
 	uint64_t requests; /* counters since the start ... */
 	uint64_t waits;
 	uint64_t degraded;

@@ -422,8 +422,54 @@ static void limited(void)
 	GOOD(kvshim_touch(region, blocks, 4));
 	GOOD(kvshim_quota_get(0, &quota));
 	CHECK(quota.backed == 4 * PAGE && quota.growth == 0);
+	/* What was released makes room, though it may not have gone yet. */
+	GOOD(kvshim_release(region, blocks, 4, 0));
+	for (int i = 0; i < 60000 && kvshim_touch(region, blocks + 4, 4) == KVSHIM_ERR_NO_MEMORY;
+		i++)
+		usleep(1000); /* the agent may be at it */
+	CHECK(stats_of(region).live == 4);
 	GOOD(kvshim_region_end(region));
 	OK(cuMemFree(kv));
+}
+
+/* What is backed for requests to come goes when one that has come needs the memory (8 MiB). */
+static void limited_pool(void)
+{
+	struct kvshim_pool_desc desc = {sizeof(desc), BIG, KVSHIM_POOL_PREDICT, 0, "pool"};
+	struct kvshim_cache a = {sizeof(a), 0, 0, 0, 0, 0}, b = a, c = a;
+	uint64_t id, m;
+
+	GOOD(kvshim_pool_create(&desc, &id));
+	GOOD(kvshim_model_register(id, &llama, &m));
+	GOOD(kvshim_cache_alloc(m, PAGE / TOKEN, KVSHIM_SHORT_FAIL, 0, &a));
+	GOOD(kvshim_cache_alloc(m, PAGE / TOKEN, KVSHIM_SHORT_FAIL, 0, &b));
+	GOOD(kvshim_cache_free(a.id));
+	GOOD(kvshim_cache_alloc(m, 3 * PAGE / TOKEN, KVSHIM_SHORT_WAIT, 60000, &c));
+	CHECK(c.address > b.address);
+	ERR(NO_MEMORY, kvshim_cache_alloc(m, PAGE / TOKEN, KVSHIM_SHORT_FAIL, 0, &a));
+	GOOD(kvshim_cache_free(b.id));
+	GOOD(kvshim_cache_free(c.id));
+	GOOD(kvshim_pool_destroy(id));
+}
+
+/* KVSHIM_PREDICT=off overrules the program. */
+static void unforeseen(void)
+{
+	struct kvshim_pool_desc desc = {sizeof(desc), BIG, KVSHIM_POOL_PREDICT, 0, "pool"};
+	struct kvshim_pool_stats stats = {.size = sizeof(stats)};
+	struct kvshim_cache cache = {sizeof(cache), 0, 0, 0, 0, 0};
+	uint64_t id, m;
+
+	GOOD(kvshim_pool_create(&desc, &id));
+	GOOD(kvshim_model_register(id, &llama, &m));
+	for (int i = 0; i < 30; i++) {
+		GOOD(kvshim_cache_alloc(m, 100, KVSHIM_SHORT_FAIL, 0, &cache));
+		GOOD(kvshim_cache_free(cache.id));
+		usleep(2000);
+		GOOD(kvshim_pool_stats_get(id, &stats));
+		CHECK(stats.ahead == 0 && stats.wanted == 0);
+	}
+	GOOD(kvshim_pool_destroy(id));
 }
 
 static int without_the_shim(void)
@@ -467,8 +513,13 @@ int main(int argc, char **argv)
 	OK(cuDevicePrimaryCtxRetain(&context, device));
 	OK(cuCtxSetCurrent(context));
 	CHECK(kvshim_active() == 1);
-	if (!strcmp(how, "limited")) {
-		says("the operator's maximum is in the quota", limited);
+	if (!strcmp(how, "limited") || !strcmp(how, "unforeseen")) {
+		if (!strcmp(how, "limited")) {
+			says("the operator's maximum is in the quota", limited);
+			says("expected requests do not stand against real ones", limited_pool);
+		} else {
+			says("the operator switches prediction off", unforeseen);
+		}
 		OK(cuDevicePrimaryCtxRelease(device));
 		unlink(log_path);
 		return failures ? 1 : 0;

@@ -6,11 +6,13 @@
  *
  * usage: paged LAYOUT HINTS [STEPS [SEED]]
  *   LAYOUT  layers (one allocation each), outer ([layer][block]) or inner ([block][layer])
- *   HINTS   hints, none, or forget (some are not given: what must be caught)
+ *   HINTS   hints, none, forget (some are not given: what must be caught), or stop (they end
+ * halfway while work goes on: the watchdog makes the region static)
  *
  * What each token's row must hold is kept on the host; rows are read back by a kernel.
  */
 #include <inttypes.h>
+#include <unistd.h>
 
 #include "shim/kvshim.h"
 #include "tests/memory/check.h"
@@ -23,6 +25,7 @@
 #define PIECE (TOKENS * ROW) /* of a block in one layer */
 #define BATCH 8              /* sequences in a step; the rest of a batch writes to block 0 */
 #define SEQUENCE_BLOCKS 40
+#define WATCHDOG_MS 300u /* of an engine that stops */
 
 extern const char micro_ptx[];
 
@@ -33,7 +36,7 @@ struct sequence {
 };
 
 static struct {
-	bool hints, forgets;
+	bool hints, forgets, stops;
 	uint64_t layer[LAYERS]; /* address of block 0 */
 	uint64_t stride;        /* from block to block */
 	uint64_t allocation[LAYERS];
@@ -62,6 +65,10 @@ static void hint(int error, const char *what)
 {
 	if (error == 0 || !e.hints)
 		return;
+	if (e.stops && error == KVSHIM_ERR_GONE) {
+		e.hints = false; /* a machine so slow that the watchdog was first */
+		return;
+	}
 	printf("FAILED: %s: %s\n", what, kvshim_strerror(error));
 	failures++;
 }
@@ -87,7 +94,7 @@ static void declare(void)
 {
 	struct kvshim_range ranges[LAYERS];
 	struct kvshim_region_desc desc = {
-		sizeof(desc), BLOCKS, LAYERS, ranges, 0, UINT32_MAX, "kv"};
+		sizeof(desc), BLOCKS, LAYERS, ranges, 0, e.stops ? WATCHDOG_MS : UINT32_MAX, "kv"};
 
 	for (int i = 0; i < LAYERS; i++)
 		ranges[i] = (struct kvshim_range){e.layer[i], e.stride, PIECE};
@@ -348,6 +355,23 @@ static void check_backed(void)
 			live);
 }
 
+/* All of it may be used, all of it is there, and hints are refused. */
+static void check_stopped(void)
+{
+	struct kvshim_region_stats stats = {.size = sizeof(stats)};
+	int64_t block = 0;
+
+	CHECK(kvshim_region_stats_get(e.region, &stats) == 0 && stats.is_static);
+	for (int i = 0; i < e.n_allocations; i++) {
+		struct kvshim_reservation row = {.size = sizeof(row)};
+
+		CHECK(kvshim_reservation_next(e.allocation[i] - 1, &row) == 0);
+		CHECK(row.base == e.allocation[i] && row.backed == row.reserved);
+	}
+	CHECK(kvshim_touch(e.region, &block, 1) == KVSHIM_ERR_GONE);
+	CHECK(kvshim_region_end(e.region) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t n_steps = argc > 3 ? strtoull(argv[3], NULL, 10) : 2000;
@@ -358,7 +382,7 @@ int main(int argc, char **argv)
 	uint64_t most = 0;
 
 	if (argc < 3) {
-		printf("usage: paged layers|outer|inner hints|none|forget [STEPS [SEED]]\n");
+		printf("usage: paged layers|outer|inner hints|none|forget|stop [STEPS [SEED]]\n");
 		return 2;
 	}
 	random_state = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) : 1;
@@ -367,7 +391,8 @@ int main(int argc, char **argv)
 	OK(cuDevicePrimaryCtxRetain(&context, device));
 	OK(cuCtxSetCurrent(context));
 	e.forgets = !strcmp(argv[2], "forget");
-	e.hints = e.forgets || !strcmp(argv[2], "hints");
+	e.stops = !strcmp(argv[2], "stop");
+	e.hints = e.forgets || e.stops || !strcmp(argv[2], "hints");
 	OK(cuModuleLoadData(&module, micro_ptx));
 	OK(cuModuleGetFunction(&e.scatter, module, "micro_index_scatter"));
 	OK(cuModuleGetFunction(&e.copy, module, "micro_copy"));
@@ -386,6 +411,10 @@ int main(int argc, char **argv)
 	for (uint64_t i = 0; i < n_steps && !failures; i++) {
 		if (i % 500 == 499)
 			e.limit = 30 + pick(120); /* the scheduler's budget moves */
+		if (e.stops && i == n_steps / 2) {
+			e.hints = false;
+			usleep((WATCHDOG_MS + 50) * 1000);
+		}
 		step();
 		check_token();
 		if (i % 100 == 99) {
@@ -398,6 +427,8 @@ int main(int argc, char **argv)
 	       " MiB of %u MiB\n",
 		argv[1], argv[2], e.n_steps, e.n_checked, e.n_shared, e.n_preempted, most >> 20,
 		LAYERS * BLOCKS * PIECE >> 20);
+	if (e.stops)
+		check_stopped();
 	if (e.hints)
 		hint(kvshim_region_end(e.region), "end");
 	OK(cuGraphExecDestroy(e.graph));

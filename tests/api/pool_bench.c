@@ -358,6 +358,12 @@ static bool count_pages(uint64_t offset, uint64_t length, int by)
 	return had_to;
 }
 
+static void drop_kept(void *unused, const struct kv_span *span)
+{
+	(void)unused;
+	count_pages(span->offset, span->length, -1);
+}
+
 enum sight { NONE, HISTORY, ORACLE };
 
 /* What will be asked for before the next look and a horizon behind it, as far as one can see. */
@@ -380,6 +386,7 @@ static void run_predict(const char *name, enum sight sight)
 	double cost = 0, backed = 0;
 	struct kv_predict history = {0};
 	struct kv_pool_counts counts;
+	struct kv_keep keep = {0};
 	size_t e = 0, i = 0;
 
 	best_begin();
@@ -397,17 +404,26 @@ static void run_predict(const char *name, enum sight sight)
 				if (ends[e]->place == UINT64_MAX)
 					continue;
 				best_give(ends[e]);
-				count_pages(ends[e]->place, ends[e]->bytes, -1);
+				if (sight == NONE)
+					count_pages(ends[e]->place, ends[e]->bytes, -1);
+				else
+					kv_keep_add(&keep,
+						(struct kv_span){ends[e]->place, ends[e]->bytes},
+						drop_kept, NULL);
 				ends[e]->place = UINT64_MAX;
 			}
 			kv_predict_add(&history, q->begin * 1000000, q->bytes);
 			if (best_take(q)) {
 				n_served++;
 				n_stalls += count_pages(q->place, q->bytes, 1);
+				kv_keep_taken(&keep, (struct kv_span){q->place, q->bytes},
+					drop_kept, NULL);
 			}
 		}
 		/* The look ahead. */
 		bytes = expect(sight, &history, i, now + TICK_MS);
+		kv_keep_trim(&keep, bytes, drop_kept, NULL);
+		bytes -= keep.bytes;
 		kv_pool_counts(best, &counts);
 		bytes = bytes > counts.largest_free ? counts.largest_free : bytes;
 		if (!bytes || kv_pool_peek(best, bytes, &offset) < 0)
@@ -418,8 +434,12 @@ static void run_predict(const char *name, enum sight sight)
 		ahead_length = bytes;
 		before = n_backed;
 		count_pages(ahead, ahead_length, -1);
+		for (uint32_t k = 0; k < keep.n; k++)
+			count_pages(keep.spans[k].offset, keep.spans[k].length, -1);
 		cost += (double)(before - n_backed);
 		count_pages(ahead, ahead_length, 1);
+		for (uint32_t k = 0; k < keep.n; k++)
+			count_pages(keep.spans[k].offset, keep.spans[k].length, 1);
 		backed += (double)n_backed;
 		n_ticks++;
 	}

@@ -222,6 +222,40 @@ Test(pool, wrong_calls_change_nothing)
 
 #define SECOND 1000000000ull
 
+static uint64_t dropped[8];
+static uint32_t n_dropped;
+
+static void drop(void *ctx, const struct kv_span *span)
+{
+	(void)ctx;
+	dropped[n_dropped++ % 8] = span->offset;
+}
+
+Test(predict, what_is_kept_goes_when_it_is_taken_or_too_much)
+{
+	struct kv_keep keep = {0};
+
+	n_dropped = 0;
+	for (uint64_t i = 0; i < KV_KEEP_MAX; i++)
+		kv_keep_add(&keep, (struct kv_span){i * 100, 50}, drop, NULL);
+	cr_assert(keep.bytes == 50 * KV_KEEP_MAX && n_dropped == 0);
+	/* One too many: the oldest goes. */
+	kv_keep_add(&keep, (struct kv_span){100000, 7}, drop, NULL);
+	cr_assert(n_dropped == 1 && dropped[0] == 0 && keep.n == KV_KEEP_MAX);
+	/* Touching is not overlapping. */
+	kv_keep_taken(&keep, (struct kv_span){150, 50}, drop, NULL);
+	cr_assert_eq(n_dropped, 1);
+	kv_keep_taken(&keep, (struct kv_span){149, 52}, drop, NULL);
+	cr_assert(n_dropped == 3 && dropped[1] == 200 && dropped[2] == 100);
+	kv_keep_trim(&keep, keep.bytes, drop, NULL);
+	cr_assert_eq(n_dropped, 3);
+	kv_keep_trim(&keep, keep.bytes - 1, drop, NULL);
+	cr_assert(n_dropped == 4 && dropped[3] == 300);
+	n_dropped = 0;
+	kv_keep_trim(&keep, 0, drop, NULL);
+	cr_assert(keep.n == 0 && keep.bytes == 0 && n_dropped == KV_KEEP_MAX - 3);
+}
+
 Test(predict, says_nothing_without_a_history)
 {
 	struct kv_predict p = {0};
