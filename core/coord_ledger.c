@@ -33,11 +33,6 @@ static void put64(uint64_t *field, uint64_t value)
 	__atomic_store_n(field, value, __ATOMIC_RELAXED);
 }
 
-static uint64_t minus(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
 /* ---- up: under the segment's mutex ---- */
 
 static int lock(struct kv_coord *coord, uint64_t timeout_ns)
@@ -75,14 +70,14 @@ static int refill(struct kv_coord *coord, uint64_t bytes)
 		return kv_coord_now_ns() < l->blind_until_ns ? 0 : -ENOMEM;
 	KV_COORD_POINT("charge: locked");
 	/* what was taken blindly is charged first */
-	debt = minus(l->used, l->charged);
-	needed = minus(l->used + bytes, l->charged);
+	debt = kv_coord_minus(l->used, l->charged);
+	needed = kv_coord_minus(l->used + bytes, l->charged);
 	kv_coord_snapshot(coord, 0, l->config.residency_ns, l->config.wait_ns, s);
 	/* Nothing ahead while others wait; and the last memory is not for leases. */
 	if (__atomic_load_n(&coord->file.segment->n_waiting, __ATOMIC_RELAXED))
 		more = 0;
-	else if (more > minus(s->policy.capacity, s->charged) / 8)
-		more = minus(s->policy.capacity, s->charged) / 8;
+	else if (more > kv_coord_minus(s->policy.capacity, s->charged) / 8)
+		more = kv_coord_minus(s->policy.capacity, s->charged) / 8;
 	grant = kv_policy_grant(&s->policy, s->me, needed + more);
 	if (grant < needed) {
 		grant = grant < debt ? grant : debt;
@@ -145,11 +140,11 @@ static void ledger_uncharge(void *ctx, uint64_t bytes)
 
 	pthread_mutex_lock(&l->mutex);
 	if (kv_coord_is_mine(coord)) {
-		l->used = minus(l->used, bytes);
+		l->used = kv_coord_minus(l->used, bytes);
 		__atomic_store_n(&account_of(coord)->held, l->used, __ATOMIC_RELEASE);
 		if (__atomic_load_n(&coord->file.segment->n_waiting, __ATOMIC_RELAXED))
 			lower(coord, 0);
-		else if (minus(l->charged, l->used) > 2 * keep)
+		else if (kv_coord_minus(l->charged, l->used) > 2 * keep)
 			lower(coord, keep);
 	}
 	pthread_mutex_unlock(&l->mutex);
@@ -196,7 +191,8 @@ static void ledger_seen(void *ctx, uint64_t free_bytes, uint64_t total_bytes)
 		kv_coord_read_account(segment, i, &account);
 		explained = kv_coord_add(explained, kv_coord_add(account.held, account.native));
 	}
-	put64(&segment->outside, minus(minus(total_bytes, free_bytes), explained));
+	put64(&segment->outside,
+		kv_coord_minus(kv_coord_minus(total_bytes, free_bytes), explained));
 	put64(&segment->free_seen, free_bytes);
 	put64(&segment->free_seen_ns, kv_coord_now_ns());
 	kv_coord_unlock(coord);
@@ -260,8 +256,8 @@ static void ledger_unpromise(void *ctx, uint64_t bytes)
 		uint64_t *promised = &account_of(coord)->promised, old;
 
 		old = __atomic_load_n(promised, __ATOMIC_RELAXED);
-		while (!__atomic_compare_exchange_n(promised, &old, minus(old, bytes), false,
-			__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		while (!__atomic_compare_exchange_n(promised, &old, kv_coord_minus(old, bytes),
+			false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			;
 	}
 }
@@ -321,7 +317,7 @@ static int ledger_wait(void *ctx, uint64_t bytes, uint64_t start_ns)
 		pthread_mutex_lock(&l->mutex);
 	}
 	pthread_mutex_lock(&l->mutex);
-	set_waiting(coord, minus(l->waiting, bytes));
+	set_waiting(coord, kv_coord_minus(l->waiting, bytes));
 	pthread_mutex_unlock(&l->mutex);
 	/* The number of those who wait is a hint: if the mutex is not to be had, the next one
 	 * counts.
@@ -389,13 +385,15 @@ uint64_t kv_coord_ledger_excess(struct kv_coord *coord)
 	if (!coord->ledger || !kv_coord_is_mine(coord) ||
 		kv_coord_limits(coord, coord->index, &limits, NULL) != 0)
 		return 0;
-	return minus(__atomic_load_n(&account_of(coord)->held, __ATOMIC_RELAXED), limits.max);
+	return kv_coord_minus(
+		__atomic_load_n(&account_of(coord)->held, __ATOMIC_RELAXED), limits.max);
 }
 
 /* What a process would give without being asked for what it uses. */
 static uint64_t gives(const struct kv_policy_process *p)
 {
-	uint64_t may = minus(p->held, p->pinned), free_of_charge = kv_coord_add(p->spare, p->dead);
+	uint64_t may = kv_coord_minus(p->held, p->pinned),
+		 free_of_charge = kv_coord_add(p->spare, p->dead);
 
 	return !p->busy || free_of_charge > may ? may : free_of_charge;
 }
@@ -412,13 +410,13 @@ int kv_coord_ledger_could_get(struct kv_coord *coord, uint64_t *ret_bytes)
 	kv_coord_snapshot(
 		coord, 0, l->config.residency_ns, l->config.wait_ns, &l->scratch.snapshot);
 	held = __atomic_load_n(&account_of(coord)->held, __ATOMIC_RELAXED);
-	could = minus(s->policy.capacity, s->charged);
+	could = kv_coord_minus(s->policy.capacity, s->charged);
 	/* its own: what it is charged with and does not hold */
-	could = kv_coord_add(could, minus(s->policy.processes[s->me].held, held));
+	could = kv_coord_add(could, kv_coord_minus(s->policy.processes[s->me].held, held));
 	for (uint32_t i = 0; i < s->policy.n; i++)
 		if (i != s->me)
 			could = kv_coord_add(could, gives(&s->policy.processes[i]));
-	max = minus(s->policy.processes[s->me].max, held);
+	max = kv_coord_minus(s->policy.processes[s->me].max, held);
 	kv_coord_unlock(coord);
 	*ret_bytes = could < max ? could : max;
 	return 0;

@@ -41,6 +41,17 @@ extern void (*kv_coord_point_hook)(const char *name);
 	} while (0)
 #endif
 
+/* Numbers of others are hostile: sums and differences stay within 64 bits. */
+static inline uint64_t kv_coord_add(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+static inline uint64_t kv_coord_minus(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
 uint64_t kv_coord_now_ns(void);
 /*
  * Takes the segment's mutex; repairs what a dead holder has left. -ETIMEDOUT; -EPROTO: the mutex is

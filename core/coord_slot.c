@@ -111,11 +111,6 @@ uint32_t kv_coord_sweep(struct kv_coord *coord)
 	return n_used;
 }
 
-static uint64_t add(uint64_t a, uint64_t b)
-{
-	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
 void kv_coord_sum(struct kv_coord_segment *segment)
 {
 	struct kv_coord_account account, sum = {0};
@@ -123,10 +118,10 @@ void kv_coord_sum(struct kv_coord_segment *segment)
 
 	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++) {
 		kv_coord_read_account(segment, i, &account);
-		sum.charged = add(sum.charged, account.charged);
-		sum.promised = add(sum.promised, account.promised);
-		sum.native = add(sum.native, account.native);
-		sum.host_budget = add(sum.host_budget, account.host_budget);
+		sum.charged = kv_coord_add(sum.charged, account.charged);
+		sum.promised = kv_coord_add(sum.promised, account.promised);
+		sum.native = kv_coord_add(sum.native, account.native);
+		sum.host_budget = kv_coord_add(sum.host_budget, account.host_budget);
 		n_waiting += account.asked != 0;
 	}
 	segment->charged_total = sum.charged;

@@ -16,11 +16,6 @@ struct kv_coord_snapshot {
 	uint32_t slots[KV_POLICY_MAX]; /* of each of them */
 };
 
-static inline uint64_t kv_coord_add(uint64_t a, uint64_t b)
-{
-	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
 /* Locked. asks: what this process wants beyond what is charged. silent_ns: a request that is not
  * answered for so long makes its process silent. */
 void kv_coord_snapshot(struct kv_coord *coord, uint64_t asks, uint64_t residency_ns,

@@ -11,11 +11,6 @@
 #define LOCK_NS 20000000ull
 #define ASK_TRIES 8 /* answers that brought nothing */
 
-static uint64_t minus(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
 static bool is_pending(const struct kv_coord_command *command)
 {
 	return __atomic_load_n(&command->asked, __ATOMIC_RELAXED) !=
@@ -30,7 +25,7 @@ static bool is_busy(const struct kv_coord_account *account, const struct kv_coor
 		return true;
 	if (account->activity != KV_COORD_BUSY)
 		return false;
-	return limits->idle_ms || minus(now_ns, account->activity_ns) < KV_COORD_IDLE_NS;
+	return limits->idle_ms || kv_coord_minus(now_ns, account->activity_ns) < KV_COORD_IDLE_NS;
 }
 
 static void describe(struct kv_coord *coord, uint32_t slot, const struct kv_coord_account *account,
@@ -55,9 +50,9 @@ static void describe(struct kv_coord *coord, uint32_t slot, const struct kv_coor
 		.resident_ns = account->resident_ns,
 	};
 	/* what is charged and not held is as good as a spare handle */
-	ret->spare = kv_coord_add(account->spare, minus(account->charged, account->held));
+	ret->spare = kv_coord_add(account->spare, kv_coord_minus(account->charged, account->held));
 	ret->silent = slot != coord->index && is_pending(command) &&
-		      minus(now_ns, command->asked_ns) > silent_ns;
+		      kv_coord_minus(now_ns, command->asked_ns) > silent_ns;
 }
 
 void kv_coord_snapshot(struct kv_coord *coord, uint64_t asks, uint64_t residency_ns,
@@ -88,7 +83,8 @@ void kv_coord_snapshot(struct kv_coord *coord, uint64_t asks, uint64_t residency
 		ret_snapshot->charged = kv_coord_add(ret_snapshot->charged, account.charged);
 		ret_snapshot->slots[policy->n++] = i;
 	}
-	policy->capacity = minus(minus(segment->gpu_total, segment->outside), native);
+	policy->capacity =
+		kv_coord_minus(kv_coord_minus(segment->gpu_total, segment->outside), native);
 }
 
 /* ---- a turn ---- */
@@ -181,8 +177,8 @@ static int decide(struct kv_coord_wait *w, uint64_t *ret_grant)
 	w->freed = __atomic_load_n(&segment->freed, __ATOMIC_ACQUIRE);
 	kv_coord_sum(segment);
 	/* Its lease is at hand: what is asked of others is the rest. */
-	missing = minus(
-		w->bytes, minus(mine->charged, __atomic_load_n(&mine->held, __ATOMIC_ACQUIRE)));
+	missing = kv_coord_minus(w->bytes,
+		kv_coord_minus(mine->charged, __atomic_load_n(&mine->held, __ATOMIC_ACQUIRE)));
 	kv_coord_snapshot(w->coord, missing, w->residency_ns, w->silent_ns, s);
 	silence(w, s);
 	grant = kv_policy_grant(&s->policy, s->me, missing);
@@ -220,7 +216,7 @@ int kv_coord_wait_look(struct kv_coord_wait *w, uint64_t *ret_grant)
 
 void kv_coord_wait_sleep(struct kv_coord_wait *w)
 {
-	uint64_t left = minus(w->deadline_ns, kv_coord_now_ns());
+	uint64_t left = kv_coord_minus(w->deadline_ns, kv_coord_now_ns());
 
 	for (uint32_t i = 0; i < w->n_ring; i++)
 		kv_coord_ring(w->coord, w->ring[i]);
