@@ -172,6 +172,7 @@ static void commit(struct kv_reservation *r, uint64_t first, uint64_t end)
 
 		if (page->state != KV_PAGE_BUSY)
 			continue;
+		page->used = atomic_load_explicit(&space->tick, memory_order_relaxed);
 		if (page->host) {
 			kv_count(&space->pages_restored, 1);
 			if (kv_reservation_is_static(r) && kv_reservation_keeps(r) &&

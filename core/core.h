@@ -316,6 +316,8 @@ int kv_evict_all(struct kv_core *core);
  * the statistics. while_idle: stops after a window in which somebody submitted work.
  */
 int kv_evict_gently(struct kv_space *space, uint64_t bytes, bool while_idle, uint64_t *ret_bytes);
+/* [outside] The same for a process that goes on working: windows of 128 MiB. */
+int kv_evict_beside_work(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes);
 /*
  * [outside] Moves EVICTED pages back to the device before anybody touches them, about bytes of them
  * (UINT64_MAX: all; static reservations whole), in pieces between which others can close the gate.

@@ -17,6 +17,8 @@
 /* Device bytes per chunk: bounds the host memory that is taken for pages that turn out to be zero.
  */
 #define CHUNK_BYTES (512ull << 20)
+/* What was not touched for longer is all the same. */
+#define OLDEST_TICKS 256u
 
 /* One walk over the reservations of a space. */
 struct sweep {
@@ -27,6 +29,8 @@ struct sweep {
 	bool spares;       /* beside them, those whose memory was to be kept for a while */
 	bool verify;       /* read MAYBE_ZERO pages, take those that are zero; keep no copies */
 	bool keep;         /* released handles become spares */
+	uint32_t tick;     /* now */
+	uint32_t min_age;  /* in ticks: only pages that were not touched for so long */
 	int error;         /* the first one */
 };
 
@@ -58,7 +62,7 @@ static bool is_wanted(const struct sweep *sweep, const struct kv_page *page)
 		return is_first(sweep, page);
 	if (sweep->verify)
 		return page->flags & MAYBE_ZERO;
-	return true;
+	return sweep->tick - page->used >= sweep->min_age;
 }
 
 static bool all_zero(const void *memory, uint64_t size)
@@ -278,21 +282,47 @@ static int next_priority(struct kv_space *space, int last)
 	return lowest;
 }
 
+/* The reservations of one priority that are or are not static. */
+static void sweep_priority(struct sweep *sweep, int want_static, int priority)
+{
+	struct kv_core *core = sweep->space->core;
+	struct kv_reservation *r;
+	uint64_t base = 0;
+
+	while (sweep->wanted && sweep->error == 0 &&
+		(r = kv_table_next(&core->table, base, &base))) {
+		if (kv_reservation_priority(r) == priority &&
+			kv_reservation_is_static(r) == (want_static == 1))
+			sweep_reservation(sweep, r);
+	}
+}
+
 /* Reservations that are (1) or are not (0) static, by rising priority. */
 static void sweep_space(struct sweep *sweep, int want_static)
 {
-	struct kv_core *core = sweep->space->core;
 	int priority = -1;
 
-	while ((priority = next_priority(sweep->space, priority)) < 256) {
-		struct kv_reservation *r;
-		uint64_t base = 0;
+	while ((priority = next_priority(sweep->space, priority)) < 256)
+		sweep_priority(sweep, want_static, priority);
+}
 
-		while (sweep->wanted && sweep->error == 0 &&
-			(r = kv_table_next(&core->table, base, &base))) {
-			if (kv_reservation_priority(r) == priority &&
-				kv_reservation_is_static(r) == (want_static == 1))
-				sweep_reservation(sweep, r);
+/*
+ * The same for elastic ones, those pages first that were touched least lately: by powers of two of
+ * the tick, since a walk per tick would take longer than it saves. Of a graph that is launched
+ * again and again pages are not touched anew; they are, once one of them has gone.
+ */
+static void sweep_by_age(struct sweep *sweep)
+{
+	int priority = -1;
+
+	sweep->tick = atomic_load_explicit(&sweep->space->tick, memory_order_relaxed);
+	while ((priority = next_priority(sweep->space, priority)) < 256) {
+		/* With everything to go there is no order. */
+		sweep->min_age = sweep->wanted == UINT64_MAX ? 0 : OLDEST_TICKS;
+		for (;; sweep->min_age /= 2) {
+			sweep_priority(sweep, 0, priority);
+			if (sweep->min_age == 0)
+				break;
 		}
 	}
 }
@@ -349,7 +379,7 @@ int kv_evict(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes)
 	sweep.verify = true;
 	sweep_space(&sweep, 0);
 	sweep.verify = false;
-	sweep_space(&sweep, 0);
+	sweep_by_age(&sweep);
 	sweep_space(&sweep, 1);
 	return sweep_end(&sweep, start, ret_bytes);
 }

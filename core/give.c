@@ -21,7 +21,7 @@ uint64_t kv_space_give(struct kv_space *space, uint64_t bytes, bool busy_too)
 		freed = kv_add_sat(freed, kv_space_trim(space, bytes - freed));
 	/* Errors (the device is busy beyond the bound, a capture is open) are not told: the caller
 	 * counts bytes, and asks again if they are too few. */
-	if (freed < bytes && busy_too && kv_evict(space, bytes - freed, &got) == 0)
+	if (freed < bytes && busy_too && kv_evict_beside_work(space, bytes - freed, &got) == 0)
 		freed = kv_add_sat(freed, got);
 	kv_count(&space->reclaims, 1);
 	kv_count(&space->reclaimed_bytes, freed);

@@ -27,6 +27,8 @@
 #define LOOK_MIN_NS 10000000ull
 /* Device bytes that go with the gate closed once. */
 #define WINDOW_BYTES (1ull << 30)
+/* The same for a process at work: some milliseconds of a bus. */
+#define WORK_WINDOW_BYTES (128ull << 20)
 /* Device bytes that come back between two chances for others to close the gate. */
 #define RESTORE_BYTES (256ull << 20)
 
@@ -52,7 +54,8 @@ static uint64_t pages_copied(struct kv_space *space)
 	return kv_sub_sat(kv_counted(&space->pages_evicted), kv_counted(&space->pages_not_copied));
 }
 
-int kv_evict_gently(struct kv_space *space, uint64_t bytes, bool while_idle, uint64_t *ret_bytes)
+static int evict_windows(struct kv_space *space, uint64_t bytes, uint64_t window, bool while_idle,
+	uint64_t *ret_bytes)
 {
 	uint64_t before = passes(space), start = kv_gpu_now(space), copied, done = 0, got = 0;
 	int error = 0;
@@ -61,7 +64,7 @@ int kv_evict_gently(struct kv_space *space, uint64_t bytes, bool while_idle, uin
 	while (done < bytes && kv_counted(&space->backed)) {
 		uint64_t rest = bytes - done;
 
-		error = kv_evict(space, rest < WINDOW_BYTES ? rest : WINDOW_BYTES, &got);
+		error = kv_evict(space, rest < window ? rest : window, &got);
 		if (error < 0 || got == 0)
 			break;
 		done = kv_add_sat(done, got);
@@ -82,6 +85,16 @@ int kv_evict_gently(struct kv_space *space, uint64_t bytes, bool while_idle, uin
 	if (ret_bytes)
 		*ret_bytes = done;
 	return 0;
+}
+
+int kv_evict_gently(struct kv_space *space, uint64_t bytes, bool while_idle, uint64_t *ret_bytes)
+{
+	return evict_windows(space, bytes, WINDOW_BYTES, while_idle, ret_bytes);
+}
+
+int kv_evict_beside_work(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes)
+{
+	return evict_windows(space, bytes, WORK_WINDOW_BYTES, false, ret_bytes);
 }
 
 /* ---- restoring ahead of any submission ---- */
@@ -191,6 +204,7 @@ uint64_t kv_idle_task(void *ctx, uint64_t now_ns)
 
 	if (submitted != kv_counted(&idle->submitted) || kv_counted(&idle->last_ns) == 0) {
 		atomic_store_explicit(&idle->submitted, submitted, memory_order_relaxed);
+		atomic_fetch_add_explicit(&space->tick, 1, memory_order_relaxed);
 		atomic_store_explicit(&idle->last_ns, now_ns, memory_order_relaxed);
 		idle->retry_ns = 0;
 		set_activity(space, KV_COORD_BUSY);

@@ -43,6 +43,7 @@ struct kv_page {
 			  KV_PAGE_COPIED also while BACKED */
 	uint8_t state; /* enum kv_page_state */
 	uint16_t flags;
+	uint32_t used; /* space->tick when it was last touched */
 };
 
 struct kv_reservation {

@@ -53,6 +53,9 @@ struct kv_space {
 
 	struct kv_store store; /* guarded by its own lock */
 	struct kv_idle idle;
+	/* What last uses are told by: rises with each look of the agent, so about once per second
+	 * while there is work. atomic: relaxed */
+	_Atomic uint32_t tick;
 
 	struct kv_lock lock;               /* KV_RANK_SPACE */
 	uint64_t rows[KV_TABLE_ROWS / 64]; /* guarded by lock; row numbers in use */

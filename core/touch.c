@@ -31,11 +31,14 @@ static bool is_quiet(struct kv_reservation *r)
 /* What was thought of the pages [first, end) is not true any more: they are used. */
 static void use_pages(struct kv_reservation *r, uint64_t first, uint64_t end)
 {
+	uint32_t tick =
+		atomic_load_explicit(&kv_reservation_space_of(r)->tick, memory_order_relaxed);
 	uint16_t flags = 0;
 
 	for (uint64_t i = first; i < end; i++) {
 		flags |= r->pages[i].flags;
 		r->pages[i].flags &= ~KV_PAGE_GUESSES;
+		r->pages[i].used = tick;
 		if (r->pages[i].flags & KV_PAGE_COPIED)
 			kv_page_drop_host(r, i);
 	}

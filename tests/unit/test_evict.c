@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_evict.c - taking pages away, and getting them back byte for byte. */
+#include "core/reservation.h"
+#include "core/space.h"
 #include "tests/unit/test.h"
 
 #define P 4096ull
@@ -316,6 +318,51 @@ Test(reap, reports_a_capture_and_work_that_does_not_finish)
 	EXPECT(kv_reap(f.space, &bytes), -ETIMEDOUT);
 	EXPECT(kv_reap(f.space, &bytes), 0);
 	EXPECT(bytes, 8 * P);
+	EXPECT(buffer_free(&f, &b), 0);
+	CLOSE(&f);
+}
+
+Test(evict, what_was_touched_least_lately_goes_first)
+{
+	struct fixture f;
+	struct buffer b;
+
+	fixture_open(&f, (struct fixture_options){.page = P});
+	EXPECT(buffer_new(&f, 8 * P, &b), 0);
+	EXPECT(app_write(&f, &b, 0, 8 * P, 1), 0);
+	atomic_fetch_add(&f.space->tick, 10);
+	EXPECT(app_read(&f, &b, 0, 3 * P), 0);
+	atomic_fetch_add(&f.space->tick, 1);
+	EXPECT(app_read(&f, &b, 5 * P, P), 0);
+	EXPECT(kv_evict(f.space, 4 * P, NULL), 0);
+	EXPECT(kv_reservation_page_state(b.r, 3), KV_PAGE_EVICTED);
+	EXPECT(kv_reservation_page_state(b.r, 4), KV_PAGE_EVICTED);
+	EXPECT(kv_reservation_page_state(b.r, 6), KV_PAGE_EVICTED);
+	EXPECT(kv_reservation_page_state(b.r, 7), KV_PAGE_EVICTED);
+	EXPECT(kv_evict(f.space, 3 * P, NULL), 0);
+	EXPECT(kv_reservation_page_state(b.r, 5), KV_PAGE_BACKED);
+	EXPECT_SANE(&f);
+	EXPECT(app_read(&f, &b, 0, b.size), 0);
+	EXPECT(buffer_free(&f, &b), 0);
+	CLOSE(&f);
+}
+
+Test(evict, a_process_at_work_gives_in_short_windows_and_they_are_counted)
+{
+	const uint64_t mib = 1ull << 20;
+	struct fixture f;
+	struct buffer b;
+
+	fixture_open(
+		&f, (struct fixture_options){.page = mib, .device_pages = 512, .no_content = true});
+	EXPECT(buffer_new(&f, 300 * mib, &b), 0);
+	kv_core_enter(f.core, f.slot);
+	EXPECT(kv_touch(b.r, 0, 300 * mib), 0);
+	kv_core_leave(f.core, f.slot);
+	EXPECT(kv_space_give(f.space, 300 * mib, true), 300 * mib);
+	EXPECT(kv_counted(&f.space->quiesces), 3);
+	EXPECT(kv_counted(&f.space->reclaimed_bytes), 300 * mib);
+	EXPECT(kv_counted(&f.space->evictions), 1);
 	EXPECT(buffer_free(&f, &b), 0);
 	CLOSE(&f);
 }
