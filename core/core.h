@@ -128,8 +128,9 @@ void kv_space_count_passed(struct kv_space *space);
 int kv_space_admit_native(struct kv_space *space, uint64_t size);
 /*
  * [outside] A native allocation of this size was refused by the driver: spare handles go back, then
- * dead pages, then others who share the device are asked for theirs and waited for, bounded (the
- * ledger's bound). True: something has come, it is worth another try.
+ * dead pages, then others who share the device are asked for theirs and waited for, bounded (by the
+ * ledger's bound, and as long as others hold that much, a second and a half). True: something has
+ * come, it is worth another try.
  */
 bool kv_space_make_room(struct kv_space *space, uint64_t size);
 void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_stats);

@@ -13,12 +13,16 @@
  *   sum of reserved + native + outside <= device + sum of host budgets + overcommit
  */
 #include <errno.h>
+#include <time.h>
 
 #include "core/space.h"
 #include "core/poison.h"
 
 /* A decision is made from a reading of the driver; it is read again if pages changed meanwhile. */
 #define DECISION_TRIES 16
+/* Together longer than pages that were waited for stay with whoever got them (a second). */
+#define ROOM_RETRIES 6
+#define ROOM_PAUSE_NS 250000000l
 
 uint64_t kv_space_unbacked_exact(const struct kv_space *space)
 {
@@ -204,6 +208,18 @@ int kv_space_room(
 	return 0;
 }
 
+/* Others, known or not, hold at least so much of the device. */
+static bool others_hold(struct kv_space *space, uint64_t size)
+{
+	uint64_t free_bytes, total, own;
+
+	if (kv_gpu_memory_info(space, &free_bytes, &total) < 0)
+		return false;
+	own = kv_add_sat(kv_counted(&space->backed), kv_spare_bytes(space));
+	own = kv_add_sat(own, kv_counted(&space->native));
+	return kv_sub_sat(kv_sub_sat(total, free_bytes), own) >= size;
+}
+
 bool kv_space_make_room(struct kv_space *space, uint64_t size)
 {
 	const struct kv_ledger *ledger = &space->sink.ledger;
@@ -220,7 +236,13 @@ bool kv_space_make_room(struct kv_space *space, uint64_t size)
 	 * that the native memory is not counted twice. */
 	if (ledger->ops->settle)
 		ledger->ops->settle(ledger->ctx);
-	error = kv_ledger_wait(space, size, kv_gpu_now(space));
+	/* Nobody can give now: those who got their pages lately can soon. Pages would be spilled
+	 * meanwhile; native memory has nothing else to fall back to. */
+	for (int i = 0; (error = kv_ledger_wait(space, size, kv_gpu_now(space))) < 0; i++) {
+		if (i == ROOM_RETRIES || !others_hold(space, size))
+			break;
+		nanosleep(&(struct timespec){.tv_nsec = ROOM_PAUSE_NS}, NULL);
+	}
 	if (ledger->ops->settle)
 		ledger->ops->settle(ledger->ctx);
 	return error == 0 || bytes > 0;

@@ -173,7 +173,7 @@ CUresult kv_alloc(PFN_cuMemAlloc_v3020 real, CUdeviceptr *addr, size_t size)
 	if (res != CUDA_SUCCESS)
 		return res;
 	res = real(addr, size);
-	if (kv_native_make_room(res, size))
+	for (int i = 0; i < KV_NATIVE_TRIES && kv_native_make_room(res, size); i++)
 		res = real(addr, size);
 	return kv_native_made(res, KV_TRACK_NATIVE, res == CUDA_SUCCESS ? *addr : 0, size);
 }
@@ -201,7 +201,7 @@ CUresult kv_alloc_pitch(PFN_cuMemAllocPitch_v3020 real, CUdeviceptr *addr, size_
 	if (res != CUDA_SUCCESS)
 		return res;
 	res = real(addr, pitch, width, height, element);
-	if (kv_native_make_room(res, size))
+	for (int i = 0; i < KV_NATIVE_TRIES && kv_native_make_room(res, size); i++)
 		res = real(addr, pitch, width, height, element);
 	if (res != CUDA_SUCCESS)
 		return res;

@@ -27,8 +27,10 @@ void kv_free_deferred(void);
  * CUDA_ERROR_OUT_OF_MEMORY if they are promised to reservations.
  */
 CUresult kv_native_admit(uint64_t size);
-/* An allocation failed for lack of memory: gives spare pages back. True if it is worth another try.
- */
+/* An allocation failed for lack of memory: gives back what is not needed, and asks others for
+ * theirs, bounded. True if it is worth another try; somebody else may have been faster, so
+ * KV_NATIVE_TRIES of them. */
+#define KV_NATIVE_TRIES 4
 bool kv_native_make_room(CUresult res, uint64_t size);
 /* The driver's answer is passed on; an allocation is remembered. */
 CUresult kv_native_made(CUresult res, enum kv_track_kind kind, uint64_t addr, uint64_t size);

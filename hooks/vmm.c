@@ -42,7 +42,7 @@ CUresult kv_vmm_create(PFN_cuMemCreate_v10020 real, CUmemGenericAllocationHandle
 			return CUDA_ERROR_OUT_OF_MEMORY;
 	}
 	res = real(handle, size, prop, flags);
-	if (kv_native_make_room(res, size))
+	for (int i = 0; i < KV_NATIVE_TRIES && kv_native_make_room(res, size); i++)
 		res = real(handle, size, prop, flags);
 	if (res == CUDA_SUCCESS && device)
 		kv_handles_created(*handle, size, device->space);

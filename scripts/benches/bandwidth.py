@@ -46,9 +46,9 @@ def measure(args, folder, page):
 def bench():
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="64 MiB, pages of 2 MiB only")
-    p.add_argument("--mib", type=int, default=256, help="MiB that move (256)")
+    p.add_argument("--mib", type=int, default=128, help="MiB that move (128)")
     p.add_argument("--rounds", type=int, default=2, help="how often; the least time counts (2)")
-    p.add_argument("--gbps", type=float, default=0.1, help="bandwidth of the software GPU, GB/s (0.1)")
+    p.add_argument("--gbps", type=float, default=0.05, help="bandwidth of the software GPU, GB/s (0.05)")
     p.add_argument("--gpu", choices=("sim", "real"), default="sim")
     args = p.parse_args()
     if args.quick:

@@ -13,6 +13,7 @@ static struct fixture f;
 /* A ledger of numbers. */
 static uint64_t could; /* that others would let us have */
 static int could_error, wait_error;
+static uint32_t n_refusals; /* waits that fail before the others */
 static uint32_t n_seen, n_settled, n_waits;
 static uint64_t waited_for;
 
@@ -33,6 +34,10 @@ static int fake_wait(void *ctx, uint64_t bytes, uint64_t start_ns)
 {
 	n_waits++;
 	waited_for = bytes;
+	if (n_refusals) {
+		n_refusals--;
+		return -ENOMEM;
+	}
 	return wait_error;
 }
 
@@ -164,6 +169,20 @@ Test(room, others_are_asked_and_what_they_gave_is_left_to_the_driver)
 	EXPECT(kv_space_make_room(f.space, 3 * P), true);
 	EXPECT(n_waits, 1);
 	EXPECT(n_settled, 2);
+	CLOSE(&f);
+}
+
+Test(room, what_nobody_can_give_now_is_asked_for_again_if_others_hold_it)
+{
+	open_space(true);
+	n_refusals = 1;
+	EXPECT(kv_space_make_room(f.space, 3 * P), false); /* nobody holds it */
+	EXPECT(n_waits, 1);
+	fake_gpu_set_foreign(f.gpu, 99 * P);
+	n_refusals = 1;
+	EXPECT(kv_space_make_room(f.space, 3 * P), true);
+	EXPECT(n_waits, 3);
+	fake_gpu_set_foreign(f.gpu, 0);
 	CLOSE(&f);
 }
 

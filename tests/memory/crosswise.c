@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * crosswise.c - two processes, two devices: each has filled another device, and now both want
+ * memory of the one that the other has filled, at the same moment, as ranks of one group would.
+ * Whoever waits is inside its gate, so that its agents cannot give: the waits are a cycle. They are
+ * bounded, and what cannot be had is spilled; nobody fails and no content is lost.
+ *
+ * The second process is a child that was forked before anything else happened.
+ */
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/memory/check.h"
+
+#define N_FIRST 13 /* 208 MiB of the device's 256 */
+#define N_MORE 6   /* 96 MiB of the other one */
+
+static int to_other, from_other;
+
+/* Both are here. */
+static void meet(void)
+{
+	char byte = 'x';
+
+	CHECK(write(to_other, &byte, 1) == 1);
+	CHECK(read(from_other, &byte, 1) == 1);
+}
+
+static CUcontext context_of(int device)
+{
+	CUdevice d;
+	CUcontext ctx = NULL;
+
+	OK(cuDeviceGet(&d, device));
+	OK(cuDevicePrimaryCtxRetain(&ctx, d));
+	return ctx;
+}
+
+static void fill(CUdeviceptr *buffers, int n, uint8_t value)
+{
+	for (int i = 0; i < n; i++) {
+		buffers[i] = reserve(BIG);
+		OK(cuMemsetD8(buffers[i], (unsigned char)(value + i), BIG));
+	}
+	OK(cuCtxSynchronize());
+}
+
+static void verify(const CUdeviceptr *buffers, int n, uint8_t value)
+{
+	static uint8_t bytes[BIG];
+
+	for (int i = 0; i < n; i++) {
+		OK(cuMemcpyDtoH(bytes, buffers[i], BIG));
+		CHECK(all(bytes, BIG, (uint8_t)(value + i)));
+	}
+}
+
+static int run(int device, uint8_t value)
+{
+	CUdeviceptr first[N_FIRST], more[N_MORE];
+	CUcontext own, other;
+	CUdevice d;
+
+	OK(cuInit(0));
+	own = context_of(device);
+	other = context_of(1 - device);
+	OK(cuCtxSetCurrent(own));
+	fill(first, N_FIRST, value);
+	meet();
+	OK(cuCtxSetCurrent(other));
+	fill(more, N_MORE, value + 100);
+	verify(more, N_MORE, value + 100);
+	OK(cuCtxSetCurrent(own));
+	verify(first, N_FIRST, value);
+	meet();
+	for (int i = 0; i < N_FIRST; i++)
+		OK(cuMemFree(first[i]));
+	OK(cuCtxSetCurrent(other));
+	for (int i = 0; i < N_MORE; i++)
+		OK(cuMemFree(more[i]));
+	for (int i = 0; i < 2; i++) {
+		OK(cuDeviceGet(&d, i));
+		OK(cuDevicePrimaryCtxRelease(d));
+	}
+	return failures != 0;
+}
+
+int main(void)
+{
+	int forth[2], back[2], status = 1, failed;
+	pid_t pid;
+
+	if (pipe(forth) || pipe(back) || (pid = fork()) < 0)
+		return 1;
+	to_other = pid ? forth[1] : back[1];
+	from_other = pid ? back[0] : forth[0];
+	close(pid ? forth[0] : forth[1]);
+	close(pid ? back[1] : back[0]);
+	failed = run(pid ? 0 : 1, pid ? 1 : 51);
+	if (!pid)
+		return failed;
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+	if (failures == 0)
+		puts("ok: a cycle of waits over two devices ends, and nothing is lost");
+	return failures != 0;
+}
