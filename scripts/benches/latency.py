@@ -13,6 +13,7 @@ A row misses if the shared pool is slower than static partitions by more than 5 
 do not queue, or does not win where they do.
 """
 import heapq
+import json
 import math
 
 from common import Rows, main, parser
@@ -24,6 +25,14 @@ CHUNK = PAGE // 2048 * 1  # tokens until every tensor needs its next page
 MODELS = 3
 # What the peer measured: peak -> (mean static ms / mean shared ms). Its repository, plots of 2025-10-01.
 PEER = {12: 1.0, 13: 0.9, 14: 0.9, 15: 2.5, 16: 6.2, 17: 7.6, 18: 4.6, 19: 2.6, 20: 2.0}
+# Where the defaults come from. Nothing of this was measured here.
+SOURCES = {
+    "step-ms, step-ms-each, prefill-per-s": "fitted, so that peaks without a queue come near the 94 to 111 ms (mean) that kvcached publishes for "
+                                            "three Llama-3.1-8B on an A100-80G (benchmarks/bench_latency_benefit, plots of 2025-10-01)",
+    "create-us, map-us": "kvcached, pull request 331: driver times on an H100 by CUPTI: 2 MiB handles: cuMemCreate 28.5 us, cuMemMap 3.3 us",
+    "access-us": "the same: cuMemSetAccess 59.9 us for 2 MiB, 80 us for 112 MiB: one call for a run of pages",
+    "fill-gb-s": "assumed: two thirds of the memory bandwidth of an A100-80G (NVIDIA's data sheet: 1935 to 2039 GB/s)",
+}
 COLUMNS = [("peak", "peak rps"), ("memory", "memory"), ("mean_ms", "TTFT mean ms"), ("p50_ms", "p50"), ("p99_ms", "p99"),
            ("max_ms", "max"), ("stall_us_max", "longest growth stall us"), ("waited", "requests that waited for memory"), ("ratio", "static/shared"),
            ("peer_ratio", "peer's")]
@@ -155,6 +164,12 @@ def run():
         rows.add(static)
         rows.add(shared)
     rows.finish()
+    if args.json:
+        print(json.dumps({"bench": "latency", "row": "sources", **SOURCES}))
+    else:
+        print("\nsimulated; where the times come from:")
+        for name, source in SOURCES.items():
+            print(f"  {name}: {source}")
     return good
 
 
