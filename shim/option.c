@@ -250,10 +250,15 @@ const char *kv_option_nearest(const char *name)
 {
 	unsigned best = UINT32_MAX;
 	const char *nearest = kv_options[0].name;
+	char flag[64];
 
+	/* in either spelling, answered in the spelling of a variable */
 	for (int i = 0; i < KV_OPT_COUNT; i++) {
-		unsigned d = kv_word_distance(name, kv_options[i].name);
+		unsigned d = kv_word_distance(name, kv_options[i].name), other;
 
+		kv_option_flag(&kv_options[i], flag, sizeof(flag));
+		other = kv_word_distance(name, flag);
+		d = other < d ? other : d;
 		if (d < best) {
 			best = d;
 			nearest = kv_options[i].name;

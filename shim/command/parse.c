@@ -45,7 +45,8 @@ const char *kv_command_nearest(const char *name)
 			nearest = command->name;
 		}
 	}
-	return nearest;
+	/* what has little in common with any is no slip of the finger */
+	return best > strlen(name) / 2 ? "help" : nearest;
 }
 
 int kv_command_fail(const struct kv_call *call, int status, const char *format, ...)

@@ -50,11 +50,31 @@ class Stat:
             sys.exit("generate.py: the help of kvshim-stat does not read as it used to")
 
 
+# What somebody new to it may type, wrongly; each is one line on stderr and changes nothing.
+WRONG = ["", "stats", "lmit 42 --max 8G", "run", "run --min-size abc -- server", "run --no-such -- server", "run --engine vlm -- server",
+         "run --lib /no/such -- server", "explain min-sise", "explain a b", "doctor --timeout abc", "ps 42",
+         "limit", "limit abc --max 8G", "limit 42 --max 8X", "limit 42 --weight 0", "limit 42 --max", "evict", "evict abc", "evict --all 42",
+         "evict --all --bytes 1X", "restore", "restore --all --wait abc", "pause", "pause kv abc", "resume", "record",
+         "record --interval 5 day.csv", "check", "check /no/such", "help stats"]
+
+
+def tried(program):
+    """(what was typed, exit status, what was said) of each."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("KVSHIM") and k != "LD_PRELOAD"}
+    for words in WRONG:
+        done = subprocess.run([program, *words.split()], check=False, capture_output=True, text=True, env=env)
+        said = done.stderr.splitlines()
+        if done.returncode not in (1, 2, 126, 127) or len(said) != 1:
+            sys.exit(f"generate.py: kvshim {words}: exit {done.returncode}, {said}")
+        yield f"kvshim {words}".strip(), done.returncode, said[0]
+
+
 class Tables:
     """Everything that pages are made from."""
 
     def __init__(self, args):
         root = pathlib.Path(args.source)
+        self.wrong = list(tried(args.kvshim)) if args.what.endswith(".md") else []
         table = json.loads(ask(args.kvshim, "help", "--json"))
         self.version, self.commands, self.engines = table["version"], table["commands"], table["engines"]
         self.options = json.loads(ask(args.kvshim, "explain", "--json"))["options"]

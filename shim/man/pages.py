@@ -166,6 +166,10 @@ def markdown(tables):
             out.append(f"| `{cell(name)}` | {cell(flag['sentence'])} |")
         if len(flags) < len(command["flags"]):
             out += ["", "Every option is a flag too: see [options](options.md)."]
+    out += ["", "## What wrong arguments get", "", "One line on stderr, and nothing has been done.", "",
+            "| typed | said | exit status |", "|---|---|---|"]
+    for typed, status, said in tables.wrong:
+        out.append(f"| `{cell(typed)}` | {cell(said)} | {status} |")
     out += ["", "## Engines", "", "What `kvshim run` sets, unless a flag or the environment says otherwise. An engine is told by",
             "the name of its program, or of what an interpreter is told to run.", "", "| engine | program | arguments | sets | to expect |", "|---|---|---|---|---|"]
     for engine in tables.engines:

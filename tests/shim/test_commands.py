@@ -180,6 +180,13 @@ def test_every_command_has_help_and_is_in_the_help_of_all(_):
             assert f"--{flag['name']}" in result.stdout, flag
 
 
+def test_what_is_suggested_is_near(_):
+    for typed, suggested in (("min-sise", "KVSHIM_MIN_SIZE"), ("KVSHIM_HOSTBUDGET", "KVSHIM_HOST_BUDGET"), ("page-sze", "KVSHIM_PAGE_SIZE")):
+        fails_with_one_line(2, "explain", typed, says=f"did you mean {suggested}?")
+    for typed, suggested in (("lmit", "limit"), ("evicts", "evict"), ("statistics", "help")):
+        fails_with_one_line(2, typed, says=f"did you mean {suggested}?")
+
+
 def test_every_command_refuses_what_it_does_not_know_with_one_line(_):
     for command in json.loads(run(KVSHIM, "help", "--json").stdout)["commands"]:
         name = command["name"]
