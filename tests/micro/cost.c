@@ -18,8 +18,9 @@
 
 #include "tests/micro/micro.h"
 
-#define SIZE (16 * MIB) /* as the least that becomes a reservation by default: no grain is shared \
-			 */
+#define SIZE \
+	(16 * MIB) /* as the least that becomes a reservation by default: no grain is shared \
+		    */
 #define MAX_RESERVATIONS 64u
 #define PLANE (4 * MIB)
 #define MAX_PLANES 128u

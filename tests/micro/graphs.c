@@ -97,8 +97,8 @@ static void explicit_nodes(void)
 	MUST(cuGraphInstantiateWithFlags, &exec, graph, 0);
 	wait_for_eviction(a, "before the launch");
 	MUST(cuGraphLaunch, exec, stream);
-	micro_expect_static(a, KV_STATIC_GRAPH,
-		micro_has_rules() ? "micro_copy" : "cuGraphAddMemsetNode");
+	micro_expect_static(
+		a, KV_STATIC_GRAPH, micro_has_rules() ? "micro_copy" : "cuGraphAddMemsetNode");
 	micro_expect_static(b, KV_STATIC_GRAPH, "micro_copy");
 	MUST(cuStreamSynchronize, stream);
 	micro_check(micro_holds(b, N, 0x66666666), "a set and a copying kernel run as nodes");
