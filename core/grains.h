@@ -63,7 +63,7 @@ static inline __attribute__((always_inline)) uint32_t kv_grains_or(uint32_t seen
 	__asm__("orb %c[at](%[grains],%[grain]), %b[seen]"
 		: [seen] "+q"(seen)
 		: [at] "i"(at * sizeof(*grains)), [grains] "r"(grains),
-		[grain] "r"((uint64_t)grain), "m"(*(const struct kv_grains(*)[])grains));
+		[grain] "r"((uint64_t)grain), "m"(*(const struct kv_grains(*)[2])grains));
 	return seen;
 #else
 	return seen | atomic_load_explicit(&grains[at].count[grain], memory_order_relaxed);
