@@ -298,6 +298,11 @@ int kv_back_series(struct kv_reservation *r, const struct kv_series *series, uin
 	return error;
 }
 
+int kv_back_at_hand(struct kv_reservation *r, const struct kv_series *series, uint32_t n)
+{
+	return back_now(r, series, n, false);
+}
+
 int kv_back(struct kv_reservation *r, uint64_t first, uint64_t end)
 {
 	const struct kv_series series = {first, end};

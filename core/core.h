@@ -222,6 +222,17 @@ struct kv_range {
 /* [inside] The same for several ranges of one reservation, in any order, with one flush for all. */
 int kv_touch_ranges(struct kv_reservation *r, const struct kv_range *ranges, uint32_t n_ranges);
 
+/*
+ * [outside] By the agent of the space: the pages that the ranges lie in will probably be touched
+ * soon: those that are EMPTY get memory, if some is at hand: no other process is asked, no host
+ * memory is taken, nobody waits. Unless they are touched they go as if kv_release_later() had been
+ * called. Static, managed and paused reservations and those of another space are left alone.
+ * Counted in pages_ahead and, when touched, in pages_ahead_used. At most 256 pages. -ENOMEM: there
+ * is none; errors of gpu_ops. What was backed before an error stays.
+ */
+int kv_touch_ahead(struct kv_space *space, struct kv_reservation *r, const struct kv_range *ranges,
+	uint32_t n_ranges);
+
 /* [inside] One run of pages in the same condition, for copies out of and zero fills over EMPTY
  * pages. */
 struct kv_run {

@@ -54,7 +54,7 @@ static void age_pages(struct kv_reservation *r, uint64_t *ret_marked, uint64_t *
 		if (!(page->flags & KV_PAGE_SPARE))
 			continue;
 		if (kv_page_is_ready(page) && (page->flags & KV_PAGE_OLD)) {
-			page->flags &= ~(KV_PAGE_SPARE | KV_PAGE_OLD);
+			page->flags &= ~(KV_PAGE_SPARE | KV_PAGE_OLD | KV_PAGE_AHEAD);
 			page->flags |= KV_PAGE_DEAD;
 			++*ret_marked;
 		} else {

@@ -27,10 +27,11 @@ enum {
 	KV_PAGE_SPARE = 1 << 6,     /* as DEAD, but its memory is kept for a while */
 	KV_PAGE_OLD = 1 << 7,       /* beside SPARE: half of that while is over */
 	KV_PAGE_COPIED = 1 << 8,    /* BACKED, and host holds the same content; see kept.c */
+	KV_PAGE_AHEAD = 1 << 9,     /* beside SPARE: backed before anybody touched it */
 
 	/* What the application's next access makes untrue. */
 	KV_PAGE_GUESSES = KV_PAGE_ZERO | KV_PAGE_ZEROING | KV_PAGE_TRANSIENT | KV_PAGE_DEAD |
-			  KV_PAGE_SPARE | KV_PAGE_OLD,
+			  KV_PAGE_SPARE | KV_PAGE_OLD | KV_PAGE_AHEAD,
 };
 
 /*

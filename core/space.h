@@ -105,6 +105,8 @@ struct kv_space {
 	_Atomic uint64_t restored_bytes;
 	_Atomic uint64_t restore_ns;
 	_Atomic uint64_t pages_promoted;
+	_Atomic uint64_t pages_ahead;
+	_Atomic uint64_t pages_ahead_used;
 	_Atomic uint64_t reclaims;
 	_Atomic uint64_t reclaimed_bytes;
 	_Atomic uint64_t refused;

@@ -67,6 +67,8 @@ void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_s
 		.restored_bytes = kv_counted(&s->restored_bytes),
 		.restore_ns = kv_counted(&s->restore_ns),
 		.pages_promoted = kv_counted(&s->pages_promoted),
+		.pages_ahead = kv_counted(&s->pages_ahead),
+		.pages_ahead_used = kv_counted(&s->pages_ahead_used),
 		.reclaims = kv_counted(&s->reclaims),
 		.reclaimed_bytes = kv_counted(&s->reclaimed_bytes),
 	};

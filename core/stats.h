@@ -123,7 +123,9 @@ struct kv_process_stats {
 						 reached the driver: the shim's part */
 	uint32_t wait_hist[KV_STATS_BUCKETS]; /* histogram of waits, ns */
 	uint64_t pages_not_copied; /* of pages_evicted: the copy of last time was still true */
-	uint64_t pad[15];
+	uint64_t pages_ahead;      /* backed before they were needed */
+	uint64_t pages_ahead_used; /* of them: were needed afterwards, nobody had to wait */
+	uint64_t pad[13];
 };
 
 #endif

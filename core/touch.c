@@ -33,10 +33,12 @@ static void use_pages(struct kv_reservation *r, uint64_t first, uint64_t end)
 {
 	uint32_t tick =
 		atomic_load_explicit(&kv_reservation_space_of(r)->tick, memory_order_relaxed);
+	uint64_t n_ahead = 0;
 	uint16_t flags = 0;
 
 	for (uint64_t i = first; i < end; i++) {
 		flags |= r->pages[i].flags;
+		n_ahead += !!(r->pages[i].flags & KV_PAGE_AHEAD);
 		r->pages[i].flags &= ~KV_PAGE_GUESSES;
 		r->pages[i].used = tick;
 		if (r->pages[i].flags & KV_PAGE_COPIED)
@@ -44,6 +46,8 @@ static void use_pages(struct kv_reservation *r, uint64_t first, uint64_t end)
 	}
 	if (flags & (KV_PAGE_DEAD | KV_PAGE_SPARE))
 		kv_core_revise(kv_reservation_space_of(r)->core);
+	if (n_ahead)
+		kv_count(&kv_reservation_space_of(r)->pages_ahead_used, n_ahead);
 }
 
 /* Series of pages at once: what is on the stack is bounded. */
@@ -285,7 +289,7 @@ static void guess_transient(struct kv_page *page, bool assume_dead)
 	page->flags &= ~(KV_PAGE_ZERO | KV_PAGE_ZEROING);
 	/* Dead only if whatever is written into it now is dead as well. */
 	if (!assume_dead)
-		page->flags &= ~(KV_PAGE_DEAD | KV_PAGE_SPARE | KV_PAGE_OLD);
+		page->flags &= ~(KV_PAGE_DEAD | KV_PAGE_SPARE | KV_PAGE_OLD | KV_PAGE_AHEAD);
 }
 
 int kv_touch_transient(struct kv_reservation *r, uint64_t offset, uint64_t length, bool assume_dead)
@@ -335,7 +339,7 @@ static bool release_page(struct kv_reservation *r, uint64_t i)
 	}
 	if (!kv_page_is_ready(page) || (page->flags & KV_PAGE_DEAD))
 		return false;
-	page->flags &= ~(KV_PAGE_SPARE | KV_PAGE_OLD);
+	page->flags &= ~(KV_PAGE_SPARE | KV_PAGE_OLD | KV_PAGE_AHEAD);
 	page->flags |= KV_PAGE_DEAD;
 	return true;
 }

@@ -87,6 +87,8 @@ void kv_agents_start(struct kv_device *device)
 		return;
 	if (kv_hooks.config.evict_interval_ms)
 		kv_agent_add(agent, kv_stress_task, device);
+	if (kv_hooks.config.ahead)
+		kv_agent_add(agent, kv_ahead_task, device);
 	err = kv_space_attend(device->space);
 	/* Stopped: the process is on its way out. */
 	if (err < 0 && err != -ESHUTDOWN)

@@ -63,6 +63,8 @@ CUresult kv_stream_verdict(CUstream stream, bool per_thread);
 
 /* The test option that evicts at an interval: a task of the agent (core/agent.h); ctx: the device.
  */
+/* ahead.c: a task of the agent, ctx is the device. */
+uint64_t kv_ahead_task(void *ctx, uint64_t now_ns);
 uint64_t kv_stress_task(void *ctx, uint64_t now_ns);
 
 #endif

@@ -463,6 +463,7 @@ static int evaluate_all(struct kv_exec *exec, uint64_t losses)
 	exec->n_todos = 0;
 	e.shadows = kv_recognise_lock();
 	kv_steady_begin(&exec->steady, losses);
+	exec->steady.look_ahead = kv_hooks.config.ahead;
 	for (; e.position < exec->record.n_nodes; e.position++)
 		visit(&e, &exec->record.nodes[e.position]);
 	kv_steady_end(&exec->steady, e.shadows, e.steady && !e.no_memory);

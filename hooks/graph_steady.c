@@ -226,7 +226,9 @@ static bool dies_before(
 	return false;
 }
 
-static bool in_windows(const struct kv_group *g, uint64_t row)
+/* ahead: bytes beyond the row that will be written before long. Whoever plans for them is told once
+ * of each window: by false. */
+static bool in_windows(struct kv_group *g, uint64_t row, uint64_t ahead)
 {
 	uint64_t low, high;
 
@@ -234,13 +236,20 @@ static bool in_windows(const struct kv_group *g, uint64_t row)
 		__builtin_add_overflow(low, g->use.bytes, &high) || high > g->use.within)
 		return false;
 	for (uint32_t i = 0; i < g->n_windows; i++)
-		if (low >= g->windows[i].low && high <= g->windows[i].high)
-			return true;
+		if (low >= g->windows[i].low && high <= g->windows[i].high) {
+			if (!ahead || high + ahead <= g->windows[i].high ||
+				g->told == g->windows[i].high)
+				return true;
+			g->told = g->windows[i].high;
+			return false;
+		}
 	return false;
 }
 
-static bool rows_have_memory(const struct kv_group *g, const uint8_t *content)
+static bool rows_have_memory(struct kv_group *g, const uint8_t *content, bool look_ahead)
 {
+	uint64_t ahead = look_ahead ? 2 * g->use.count * g->use.stride : 0;
+
 	for (uint64_t i = 0; i < g->use.count; i++) {
 		uint64_t wide;
 		int32_t narrow;
@@ -251,7 +260,7 @@ static bool rows_have_memory(const struct kv_group *g, const uint8_t *content)
 			memcpy(&narrow, content + 4 * i, sizeof(narrow));
 			wide = (uint64_t)(int64_t)narrow; /* below zero: far too large */
 		}
-		if (!in_windows(g, wide))
+		if (!in_windows(g, wide, ahead))
 			return false;
 	}
 	return true;
@@ -262,13 +271,13 @@ bool kv_steady_launch(struct kv_steady *s, struct kv_shadows *shadows, uint64_t 
 	if (!s->valid || s->losses != losses || (s->n_groups && !shadows))
 		return false;
 	for (uint32_t i = 0; i < s->n_groups; i++) {
-		const struct kv_group *g = &s->groups[i];
+		struct kv_group *g = &s->groups[i];
 		uint64_t start, length;
 		const void *content = kv_shadows_peek(shadows, g->use.index,
 			g->use.count * g->use.width, g->use.base, &start, &length);
 
 		if (!content || dies_before(s, start, length, g->position) ||
-			!rows_have_memory(g, content))
+			!rows_have_memory(g, content, s->look_ahead))
 			return false;
 	}
 	for (uint32_t i = 0; i < s->n_groups; i++)

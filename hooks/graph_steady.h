@@ -33,6 +33,7 @@ struct kv_group {
 	uint32_t position;       /* node that reads the array last */
 	uint32_t n_windows;      /* of this evaluation, until kv_steady_end() */
 	uint32_t n_kept;         /* of the evaluations before */
+	uint64_t told;           /* end of the window that a look ahead has left */
 	struct kv_window windows[KV_STEADY_WINDOWS], kept[KV_STEADY_WINDOWS];
 };
 
@@ -44,7 +45,9 @@ struct kv_kill {
 
 struct kv_steady {
 	bool valid, never;
-	uint64_t losses;   /* kv_core_losses() before the touches that windows rest on */
+	bool look_ahead; /* a launch whose next writes may need new pages is evaluated in full once
+			  */
+	uint64_t losses; /* kv_core_losses() before the touches that windows rest on */
 	uint64_t revision; /* kv_planes_revision() after them */
 	uint64_t seen;     /* serial number of the last shadow that was looked at */
 	uint32_t n_groups, n_kills, kills_size;

@@ -28,6 +28,7 @@ struct kv_hooks_config {
 	const char *transient_kernels;  /* comma-separated globs over kernel names that keep no
 					   pointer */
 	uint64_t report_budget; /* cuMemGetInfo answers for a device of this size; 0: the real */
+	bool ahead;             /* planes get their next pages before they need them */
 	bool report_raw_memory; /* cuMemGetInfo answers with the driver's numbers */
 	uint32_t evict_every;   /* testing: evict everything before every n-th submission */
 	uint32_t evict_interval_ms; /* testing: evict everything every n ms from a thread */

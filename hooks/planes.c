@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "core/agent.h"
 #include "hooks/call.h"
 
 /* 64 layers of keys and values for 24 streams. */
@@ -29,7 +30,11 @@
 struct window {
 	_Atomic uint64_t low, high;
 	_Atomic uint64_t revision; /* as of this kv_planes_revision() */
+	_Atomic uint32_t ahead;    /* enum ahead */
 };
+
+/* Of the page behind a window. */
+enum ahead { FAR, NEAR, ASKED };
 
 struct plane {
 	_Atomic uint64_t base; /* 0: the slot was never used. atomic: release when one is added */
@@ -62,6 +67,9 @@ static uint64_t n_clears;       /* guarded by mutex */
 static bool told_full;          /* guarded by mutex */
 /* Rises when something is written that may prove a plane. atomic: relaxed */
 static _Atomic uint64_t n_proofs;
+/* Rises when a window has come NEAR. atomic: relaxed; whoever raises it pokes the agent, which
+ * synchronises */
+static _Atomic uint64_t n_near;
 /* Rises when planes are forgotten or cleared. atomic: relaxed */
 static _Atomic uint64_t n_changes;
 
@@ -105,6 +113,7 @@ static void reset(struct plane *p, uint64_t row_stride)
 	for (uint32_t i = 0; i < N_WINDOWS; i++) {
 		SET(p->windows[i].low, 0);
 		SET(p->windows[i].high, 0);
+		SET(p->windows[i].ahead, FAR);
 	}
 	SET(p->end, 0);
 	SET(p->proven, false);
@@ -244,6 +253,22 @@ static void note_written(struct plane *p, uint64_t base, uint64_t row_stride,
 		SET(p->high, high);
 }
 
+/* The write after the next one of this length may leave the window: its next page will be wanted.
+ */
+static inline void look_ahead(struct window *w, const struct kv_written *span)
+{
+	struct kv_reservation *r;
+
+	if (kv_likely(span->high + 2 * (span->high - span->low) <= GET(w->high)) ||
+		GET(w->ahead) != FAR || !kv_hooks.config.ahead)
+		return;
+	SET(w->ahead, NEAR);
+	atomic_fetch_add_explicit(&n_near, 1, memory_order_relaxed);
+	r = kv_core_find(kv_hooks.core, span->low);
+	if (r)
+		kv_agent_poke(kv_space_agent(kv_reservation_space(r)));
+}
+
 /* The pages of the span have memory now. */
 static void add_window(struct plane *p, struct kv_reservation *r, const struct kv_written *span)
 {
@@ -254,7 +279,9 @@ static void add_window(struct plane *p, struct kv_reservation *r, const struct k
 	SET(w->high, 0); /* in between it fits nothing */
 	SET(w->low, base + (span->low - base) / page * page);
 	SET(w->revision, kv_planes_revision());
+	SET(w->ahead, FAR);
 	SET(w->high, base + (span->high - base + page - 1) / page * page);
+	look_ahead(w, span);
 }
 
 /* A new page, or a new plane. */
@@ -290,14 +317,16 @@ static void write_slowly(
 }
 
 /* True if p wrote there a moment ago, and the pages have not gone. */
-static bool in_window(const struct plane *p, const struct kv_written *span, uint64_t revision)
+static bool in_window(struct plane *p, const struct kv_written *span, uint64_t revision)
 {
 	for (uint32_t i = 0; i < N_WINDOWS; i++) {
-		const struct window *w = &p->windows[i];
+		struct window *w = &p->windows[i];
 
 		if (span->low >= GET(w->low) && span->high <= GET(w->high) &&
-			GET(w->revision) == revision)
+			GET(w->revision) == revision) {
+			look_ahead(w, span);
 			return true;
+		}
 	}
 	return false;
 }
@@ -317,6 +346,35 @@ void kv_planes_write(
 		note_written(p, base, row_stride, spans, n_spans);
 	else
 		write_slowly(base, row_stride, spans, n_spans);
+}
+
+uint64_t kv_planes_near(void)
+{
+	return GET(n_near);
+}
+
+uint32_t kv_planes_ahead(const struct kv_space *space, uint64_t *pages, uint32_t room)
+{
+	uint32_t n = 0;
+
+	pthread_mutex_lock(&mutex);
+	for (uint32_t i = 0; i < n_used; i++) {
+		struct plane *p = &slots[used[i]];
+		/* A look-up without a lock. */
+		struct kv_reservation *r = kv_core_find(kv_hooks.core, GET(p->base));
+
+		for (uint32_t k = 0; r && k < N_WINDOWS && n < room; k++) {
+			struct window *w = &p->windows[k];
+			uint32_t near = NEAR;
+
+			if (GET(w->ahead) == NEAR && kv_reservation_space(r) == space &&
+				atomic_compare_exchange_strong_explicit(&w->ahead, &near, ASKED,
+					memory_order_relaxed, memory_order_relaxed))
+				pages[n++] = GET(w->high);
+		}
+	}
+	pthread_mutex_unlock(&mutex);
+	return n;
 }
 
 /* ---- readers ---- */

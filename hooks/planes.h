@@ -18,6 +18,7 @@
 
 #include <stdint.h>
 
+#include "core/core.h"
 #include "hooks/rules/rules.h"
 
 /*
@@ -41,6 +42,12 @@ uint32_t kv_planes_spans(const struct kv_reach *reach, uint32_t i, struct kv_wri
  */
 void kv_planes_write(
 	uint64_t base, uint64_t row_stride, const struct kv_written *spans, uint32_t n_spans);
+/*
+ * The pages that planes of the space will reach before long: their first addresses, at most room.
+ * Each is named once. kv_planes_near() rises when there are more. The agent is poked then.
+ */
+uint32_t kv_planes_ahead(const struct kv_space *space, uint64_t *ret_pages, uint32_t room);
+uint64_t kv_planes_near(void);
 /* [inside] [hot] */
 void kv_planes_read(const struct kv_extent *extent);
 /*

@@ -144,6 +144,7 @@ int kv_embed_setup(struct kv_hooks_config *ret_config)
 	ret_config->transient_kernels = kv_config_text(&config, KV_OPT_TRANSIENT_KERNELS);
 	ret_config->rules = kv_rules_load(kv_config_text(&config, KV_OPT_RULES));
 	ret_config->report_budget = (uint64_t)kv_config_number(&config, KV_OPT_REPORT_BUDGET);
+	ret_config->ahead = kv_config_number(&config, KV_OPT_AHEAD) != 0;
 	ret_config->report_raw_memory = kv_config_number(&config, KV_OPT_RAW_MEMINFO) != 0;
 	ret_config->evict_every = (uint32_t)kv_config_number(&config, KV_OPT_TEST_EVICT_EVERY);
 	ret_config->evict_interval_ms =

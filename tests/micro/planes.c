@@ -5,7 +5,8 @@
  * backed after each step, and how many driver calls that took.
  *
  * Argument "graph": each decode is captured and launched as a graph. Argument "linger": only
- * whether spare pages go, which is for KVSHIM_LINGER_MS to say.
+ * whether spare pages go, which is for KVSHIM_LINGER_MS to say; "ahead": only whether pages come
+ * before they are needed.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -37,7 +38,7 @@ extern const char planes_ptx[];
 static CUstream stream;
 static CUfunction set_rows, attention, shift;
 static CUdeviceptr cache, scratch, indices[2];
-static bool as_graph, linger, rules;
+static bool as_graph, linger, early, rules;
 
 /* ---- one parameter block ---- */
 
@@ -250,6 +251,16 @@ static void expect_soon(uint64_t least, uint64_t most, const char *when)
 	expect_pages(least, most, when);
 }
 
+/* What the agent brings comes soon, too. */
+static void expect_grown(uint64_t n, const char *when)
+{
+	const struct timespec pause = {.tv_nsec = 5000000};
+
+	for (int i = 0; rules && i < 12000 && pages_backed() < n; i++)
+		nanosleep(&pause, NULL);
+	expect_pages(n, n, when);
+}
+
 static uint64_t calls(void)
 {
 	return rules ? state_counter(STATE_COUNTER(driver_calls)) : 0;
@@ -324,6 +335,29 @@ static void lingering(void)
 		decode(ROWS_PER_PAGE - 10, 1, ROWS_PER_PAGE - 9);
 		expect_soon(PLANES, PLANES, "and those that were used again");
 	}
+}
+
+/* Pages that come before they are needed: who needs them then waits for nothing. */
+static void ahead(void)
+{
+	uint64_t before;
+
+	decode(0, 20, 20);
+	for (uint32_t page = 1; page < 5; page++) {
+		grow((page - 1) * ROWS_PER_PAGE + 20, page * ROWS_PER_PAGE - 4);
+		for (uint32_t i = 4; i > 0; i--)
+			decode(page * ROWS_PER_PAGE - i, 1, page * ROWS_PER_PAGE - i + 1);
+		expect_grown(
+			(page + 1) * PLANES, "the pages behind the boundary are there before it");
+		before = calls();
+		decode(page * ROWS_PER_PAGE, 20, page * ROWS_PER_PAGE + 20);
+		expect_calls(before, 0, "a page boundary crossed by all planes");
+	}
+	/* Those of the last boundary are told with the next change. */
+	if (rules)
+		micro_check(state_counter(STATE_COUNTER(pages_ahead_used)) >= 3 * PLANES,
+			"they were used (%llu)",
+			(unsigned long long)state_counter(STATE_COUNTER(pages_ahead_used)));
 }
 
 static void clearing(void)
@@ -429,6 +463,7 @@ int main(int argc, char **argv)
 	CUmodule module;
 
 	as_graph = argc > 1 && !strcmp(argv[1], "graph");
+	early = argc > 1 && !strcmp(argv[argc - 1], "ahead");
 	linger = argc > 1 && !strcmp(argv[argc - 1], "linger");
 	micro_start();
 	rules = micro_has_rules();
@@ -442,7 +477,9 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 2; i++)
 		indices[i] = micro_alloc(MOST * 8);
 	MUST(cuMemsetD8_v2, cache, 0, CACHE);
-	if (linger) {
+	if (early) {
+		ahead();
+	} else if (linger) {
 		lingering();
 	} else {
 		growth();

@@ -86,9 +86,21 @@ static int touch_step(struct random *x, struct buffer *b)
 	}
 }
 
+static int look_ahead(struct random *x)
+{
+	struct buffer *b = &x->b[next(x, N_BUFFERS)];
+	struct kv_range ranges[2];
+
+	if (!b->r)
+		return 0;
+	for (int i = 0; i < 2; i++)
+		ranges[i] = (struct kv_range){next(x, b->size), next(x, 3 * P)};
+	return kv_touch_ahead(x->f.space, b->r, ranges, 2);
+}
+
 static int quiet_step(struct random *x)
 {
-	switch (next(x, 9)) {
+	switch (next(x, 10)) {
 	case 0:
 		return kv_evict_all(x->f.core);
 	case 1:
@@ -101,6 +113,8 @@ static int quiet_step(struct random *x)
 		return kv_promote(x->f.space, next(x, 10 * P), NULL);
 	case 6:
 		return kv_restore(x->f.space, next(x, 20 * P), NULL);
+	case 8:
+		return look_ahead(x);
 	case 7:
 		kv_linger_task(x->f.space, x->now_ns++);
 		return 0;

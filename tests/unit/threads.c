@@ -282,8 +282,14 @@ static void *evict_body(void *arg)
 		if (error < 0 && error != -EBUSY && error != -ETIMEDOUT)
 			problem("content: evict: %d", error);
 		kv_space_trim(w->f.space, P);
-		if (w->ages)
+		if (w->ages) {
+			const struct kv_range range = {next(w, N_WORKERS * 4) * P, P};
+
 			kv_linger_task(w->f.space, ++now_ns);
+			error = kv_touch_ahead(w->f.space, w->shared->r, &range, 1);
+			if (error < 0)
+				problem("content: ahead: %d", error);
+		}
 	}
 	return NULL;
 }
@@ -307,6 +313,7 @@ static void test_content(void)
 	for (int i = 0; i < 2; i++) {
 		evictors[i].f = f;
 		evictors[i].ages = i == 0;
+		evictors[i].shared = &shared;
 		evictors[i].stop = &stop;
 	}
 	start(evictors, 2, evict_body);
