@@ -31,6 +31,7 @@ struct kv_core;
 struct kv_space;
 struct kv_reservation;
 struct kv_agent;
+struct kv_coord_limits; /* coord_shm.h */
 
 /* Where statistics go. Called from slow paths, with a leaf lock held: must not block or call back.
  */
@@ -40,12 +41,15 @@ struct kv_stats_sink {
 	/* row: 0-based, stable for the life of the reservation; base 0 frees the row */
 	void (*reservation)(void *ctx, uint32_t row, const struct kv_reservation_stats *stats);
 	struct kv_ledger ledger; /* of those who share the device; may be empty */
-	/* The three below may be NULL. By the space's agent, no lock held: what the process does
+	/* The four below may be NULL. By the space's agent, no lock held: what the process does
 	 * now, enum kv_coord_activity (coord_shm.h). */
 	void (*activity)(void *ctx, uint32_t activity);
 	/* One turn of the space's agent: for whatever the embedder has to do [outside], such as
 	 * answering other processes. Returns as a task of the agent does (agent.h). */
 	uint64_t (*turn)(void *ctx, struct kv_space *space, uint64_t now_ns);
+	/* The limits of this process on the device as they are now. Any thread; no lock is held.
+	 * May be NULL. 0 or a negative errno. */
+	int (*limits)(void *ctx, struct kv_coord_limits *ret_limits);
 	uint32_t *doorbell; /* futex word in shared memory that wakes the agent; stays mapped */
 };
 
@@ -134,6 +138,11 @@ int kv_space_admit_native(struct kv_space *space, uint64_t size);
  */
 bool kv_space_make_room(struct kv_space *space, uint64_t size);
 void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_stats);
+/* The limits of this process there; where nobody keeps any: those of a process that says nothing,
+ * with the configuration's host budget and idle time. */
+void kv_space_limits(const struct kv_space *space, struct kv_coord_limits *ret_limits);
+/* enum kv_coord_activity. */
+uint32_t kv_space_activity(const struct kv_space *space);
 /* Of the launches that pass a slot of the gate, one in so many is timed by who submits them. */
 #define KV_LAUNCH_SAMPLE 64u
 /* What one of these has cost until it reached the driver. Any thread, no lock. */

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "core/coord_shm.h"
 #include "core/reservation.h"
 #include "core/space.h"
 #include "core/poison.h"
@@ -81,6 +82,25 @@ void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_s
 	kv_count_max(&s->backed_peak, stats.backed);
 	stats.backed_peak = kv_counted(&s->backed_peak);
 	*ret_stats = stats;
+}
+
+void kv_space_limits(const struct kv_space *space, struct kv_coord_limits *ret_limits)
+{
+	const struct kv_core_config *config = &space->core->config;
+
+	if (space->sink.limits && space->sink.limits(space->sink.ctx, ret_limits) == 0)
+		return;
+	*ret_limits = (struct kv_coord_limits){
+		.max = KV_COORD_NO_LIMIT,
+		.host_budget = config->host_budget,
+		.weight = KV_COORD_WEIGHT,
+		.idle_ms = (uint32_t)(config->idle_ns / 1000000),
+	};
+}
+
+uint32_t kv_space_activity(const struct kv_space *space)
+{
+	return atomic_load_explicit(&space->idle.activity, memory_order_relaxed);
 }
 
 void kv_space_publish(struct kv_space *space)

@@ -39,6 +39,22 @@ enum kv_static_reason {
 #define KV_STATS_CELLS 64u   /* of a reservation's page map */
 #define KV_STATS_BUCKETS 32u /* of a histogram: bucket i counts [2^i, 2^(i+1)) nanoseconds */
 
+/* Upper bound of the bucket of a histogram that the percentile lies in; 0 if nothing was counted.
+ */
+static inline uint64_t kv_stats_quantile(const uint32_t buckets[KV_STATS_BUCKETS], uint64_t percent)
+{
+	uint64_t total = 0, seen = 0;
+
+	for (uint32_t i = 0; i < KV_STATS_BUCKETS; i++)
+		total += buckets[i];
+	for (uint32_t i = 0; total && i < KV_STATS_BUCKETS; i++) {
+		seen += buckets[i];
+		if (seen * 100 >= total * percent)
+			return 2ull << i;
+	}
+	return 0;
+}
+
 /*
  * One cell of the page map. Cell c of n pages covers the pages [c*n/64, (c+1)*n/64); with fewer
  * than 64 pages some cells cover none and are all zero. Shares in 1/255 of the cell's pages,

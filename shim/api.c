@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/coord_shm.h"
 #include "core/core.h"
 #include "core/want.h"
 #include "hooks/hooks.h"
@@ -279,6 +280,7 @@ static struct kv_space *space_of(int device, const char *call, int *ret_error)
 int kvshim_stats_get(int device, struct kvshim_stats *ret_stats)
 {
 	struct kv_process_stats s;
+	struct kv_coord_limits limits;
 	struct kvshim_stats stats;
 	struct kv_space *space;
 	int error;
@@ -287,6 +289,7 @@ int kvshim_stats_get(int device, struct kvshim_stats *ret_stats)
 	if (!space)
 		return error;
 	kv_space_stats(space, &s);
+	kv_space_limits(space, &limits);
 	stats = (struct kvshim_stats){
 		.reserved = s.reserved,
 		.backed = s.backed,
@@ -312,7 +315,40 @@ int kvshim_stats_get(int device, struct kvshim_stats *ret_stats)
 		.refused = s.refused,
 		.passed = s.passed,
 		.last_submission_ns = s.last_submission_ns,
+		.waits = s.waits,
+		.wait_timeouts = s.wait_timeouts,
+		.wait_ns = s.wait_ns,
+		.wait_ns_max = s.wait_ns_max,
+		.pages_promoted = s.pages_promoted,
+		.pages_not_copied = s.pages_not_copied,
+		.pages_ahead = s.pages_ahead,
+		.pages_ahead_used = s.pages_ahead_used,
+		.evictions = s.evictions,
+		.evicted_bytes = s.evicted_bytes,
+		.evict_ns = s.evict_ns,
+		.restores = s.restores,
+		.restored_bytes = s.restored_bytes,
+		.restore_ns = s.restore_ns,
+		.reclaims = s.reclaims,
+		.reclaimed_bytes = s.reclaimed_bytes,
+		.denied = s.denied,
+		.host_taken = s.host_taken,
+		.submitted = s.submitted,
+		.launches = s.launches,
+		.launch_ns_p50 = kv_stats_quantile(s.launch_ns, 50),
+		.launch_ns_p99 = kv_stats_quantile(s.launch_ns, 99),
+		.last_activity_ns = s.last_activity_ns,
+		.min = limits.min,
+		.max = limits.max,
+		.host_limit = limits.host_budget,
+		.weight = limits.weight,
+		.idle_ms = limits.idle_ms,
+		.state = kv_space_activity(space),
 	};
+	_Static_assert((int)KVSHIM_STATE_BUSY == (int)KV_COORD_BUSY &&
+			       (int)KVSHIM_STATE_IDLE == (int)KV_COORD_IDLE &&
+			       (int)KVSHIM_STATE_EVICTED == (int)KV_COORD_EVICTED,
+		"the same numbers");
 	return KV_API_GIVE(ret_stats, stats, __func__);
 }
 

@@ -345,7 +345,43 @@ struct kvshim_stats {
 	uint64_t quiesce_ns_max;
 	uint64_t refused;            /* allocations that could not be promised */
 	uint64_t passed;             /* allocations that were left native */
-	uint64_t last_submission_ns; /* CLOCK_MONOTONIC */
+	uint64_t last_submission_ns; /* CLOCK_MONOTONIC; work that had to be looked at */
+	uint64_t waits;              /* for device memory that neighbours had to give */
+	uint64_t wait_timeouts;      /* of them: nothing came in time */
+	uint64_t wait_ns;            /* all of them together */
+	uint64_t wait_ns_max;
+	uint64_t pages_promoted;   /* of pages_spilled: came back to the device */
+	uint64_t pages_not_copied; /* of pages_evicted: the copy of last time was still true */
+	uint64_t pages_ahead;      /* backed before they were needed */
+	uint64_t pages_ahead_used; /* of them: were needed afterwards */
+	uint64_t evictions;        /* idle, on request, or to make room */
+	uint64_t evicted_bytes;    /* copied by them */
+	uint64_t evict_ns;         /* all of them together */
+	uint64_t restores;         /* of what was moved out */
+	uint64_t restored_bytes;
+	uint64_t restore_ns;
+	uint64_t reclaims;         /* requests of neighbours that were answered, and ... */
+	uint64_t reclaimed_bytes;  /* ... the device bytes that they got */
+	uint64_t denied;           /* pages that the ledger refused at first asking */
+	uint64_t host_taken;       /* of host_budget: in use */
+	uint64_t submitted;        /* driver calls that queue work */
+	uint64_t launches;         /* of submitted: kernels and graphs */
+	uint64_t launch_ns_p50;    /* what the shim adds to a launch: half of those that were timed
+				    * stayed below this power of two. 0: none was timed yet */
+	uint64_t launch_ns_p99;    /* 99 of 100 */
+	uint64_t last_activity_ns; /* CLOCK_MONOTONIC; any work, to a second */
+	/* What the options said, or what an operator has set since. */
+	uint64_t min;        /* device bytes that neighbours cannot ask back while they are used */
+	uint64_t max;        /* device bytes that are never exceeded; UINT64_MAX: no maximum */
+	uint64_t host_limit; /* as the operator has set host_budget */
+	uint64_t weight;     /* of the fair share; 100 unless said otherwise */
+	uint64_t idle_ms;    /* without work, until everything is moved out; 0: never */
+	uint64_t state;      /* enum kvshim_state */
+};
+enum kvshim_state {
+	KVSHIM_STATE_BUSY = 0,    /* submits work, or has not been idle for long enough */
+	KVSHIM_STATE_IDLE = 1,    /* nothing submitted for idle_ms */
+	KVSHIM_STATE_EVICTED = 2, /* nothing of it is on the device: content is in host memory */
 };
 /*
  * Of one device, as kvshim-stat shows it. DEVICE: the process has had no reservation there.

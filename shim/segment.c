@@ -42,6 +42,13 @@ static void put_row(void *ctx, uint32_t row, const struct kv_reservation_stats *
 	kv_coord_put_row(ctx, row, stats);
 }
 
+static int get_limits(void *ctx, struct kv_coord_limits *ret_limits)
+{
+	struct kv_coord *coord = ctx;
+
+	return kv_coord_limits(coord, kv_coord_slot_index(coord), ret_limits, NULL);
+}
+
 /* What went wrong and what to do about it. path: of the segment. */
 static void explain(int error, const char *path, const char *what, char *text, size_t size)
 {
@@ -188,6 +195,7 @@ int kv_segment_join(void *ctx, const uint8_t uuid[16], const char *name, uint64_
 	ret_sink->reservation = put_row;
 	ret_sink->activity = kv_serve_activity;
 	ret_sink->turn = kv_serve_turn;
+	ret_sink->limits = get_limits;
 	ret_sink->doorbell = kv_coord_doorbell(coord);
 	return 0;
 }

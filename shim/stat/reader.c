@@ -93,19 +93,12 @@ static int copy_rows(const struct kv_coord_slot *slot, struct kv_stat_process *p
 	return 0;
 }
 
-/* Upper bound of the bucket that the percentile lies in; unknown if nothing was timed. */
+/* As kv_stats_quantile(); unknown if nothing was timed. */
 static uint64_t quantile(const uint32_t buckets[KV_STATS_BUCKETS], uint64_t percent)
 {
-	uint64_t total = 0, seen = 0;
+	uint64_t bound = kv_stats_quantile(buckets, percent);
 
-	for (uint32_t i = 0; i < KV_STATS_BUCKETS; i++)
-		total += buckets[i];
-	for (uint32_t i = 0; total && i < KV_STATS_BUCKETS; i++) {
-		seen += buckets[i];
-		if (seen * 100 >= total * percent)
-			return 2ull << i;
-	}
-	return KV_UNKNOWN;
+	return bound ? bound : KV_UNKNOWN;
 }
 
 static void copy_values(const struct kv_coord_slot *slot, uint64_t now_ns, uint64_t *value)

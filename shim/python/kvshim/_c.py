@@ -84,7 +84,10 @@ class Stats(Structure):
     _fields_ = _fields(
         "reserved backed backed_peak evicted spilled spare native native_peak host_budget reservations "
         "reservations_static pages_backed pages_released pages_evicted pages_restored pages_spilled driver_calls "
-        "submissions quiesces quiesce_timeouts quiesce_ns_max refused passed last_submission_ns")
+        "submissions quiesces quiesce_timeouts quiesce_ns_max refused passed last_submission_ns waits "
+        "wait_timeouts wait_ns wait_ns_max pages_promoted pages_not_copied pages_ahead pages_ahead_used evictions "
+        "evicted_bytes evict_ns restores restored_bytes restore_ns reclaims reclaimed_bytes denied host_taken "
+        "submitted launches launch_ns_p50 launch_ns_p99 last_activity_ns min max host_limit weight idle_ms state")
 
 
 class Reservation(Structure):
