@@ -50,6 +50,9 @@ static inline void kv_grains_count(
  * word, maybe not aligned. bits is a constant and a multiple of eight: the number of the grain
  * stands in two bytes of the address, so that one load gives it. grains: element at of an array.
  */
+#pragma GCC diagnostic push
+/* Of the operand below, where there is one element. */
+#pragma GCC diagnostic ignored "-Warray-bounds"
 static inline __attribute__((always_inline)) uint32_t kv_grains_or(uint32_t seen,
 	const struct kv_grains *grains, unsigned int at, unsigned int bits, const void *word)
 {
@@ -69,5 +72,6 @@ static inline __attribute__((always_inline)) uint32_t kv_grains_or(uint32_t seen
 	return seen | atomic_load_explicit(&grains[at].count[grain], memory_order_relaxed);
 #endif
 }
+#pragma GCC diagnostic pop
 
 #endif
