@@ -64,7 +64,8 @@ struct kv_page_cell {
 	uint8_t backed;
 	uint8_t evicted;
 	uint8_t spilled;
-	uint8_t dead; /* of backed: marked to go at the next quiesced point; 0 if not known */
+	uint8_t dead; /* of backed: marked to go at the next quiesced point; meant if dead of the
+		       * reservation is not 0 */
 };
 
 /* One reservation. */
@@ -84,7 +85,8 @@ struct kv_reservation_stats {
 	char static_by[KV_STATS_NAME_MAX]; /* NUL-terminated kernel or entry point */
 	char tag[32];
 	char rules[32]; /* family of the kernel rules that reach it; "" none so far */
-	uint64_t dead;  /* of backed: marked to go at the next quiesced point */
+	uint64_t dead;  /* of backed: marked to go at the next quiesced point. 0: not counted, and
+			   core does not: marks come and go with touches that publish nothing */
 	uint64_t pad[3];
 	struct kv_page_cell map[KV_STATS_CELLS];
 };
@@ -132,9 +134,9 @@ struct kv_process_stats {
 	uint64_t reclaims;        /* requests of others that were answered */
 	uint64_t reclaimed_bytes; /* ... device bytes that they brought */
 	uint64_t denied;          /* charges that the ledger refused at first asking */
-	uint64_t dead;            /* of backed: marked to go at the next quiesced point */
-	uint64_t host_taken;      /* of host_budget: in use */
-	uint64_t launch_sample;   /* one launch in so many is timed; 0: none */
+	uint64_t dead; /* of backed: marked to go at the next quiesced point; 0: not counted */
+	uint64_t host_taken;                  /* of host_budget: in use */
+	uint64_t launch_sample;               /* one launch in so many is timed; 0: none */
 	uint32_t launch_ns[KV_STATS_BUCKETS]; /* histogram of what a timed launch cost until it
 						 reached the driver: the shim's part */
 	uint32_t wait_hist[KV_STATS_BUCKETS]; /* histogram of waits, ns */

@@ -131,7 +131,7 @@ static void copy_values(const struct kv_coord_slot *slot, uint64_t now_ns, uint6
 	value[KV_PROCESS_QUIESCE_MAX] = stats->quiesce_ns_max;
 	value[KV_PROCESS_REFUSED] = stats->refused;
 	value[KV_PROCESS_PASSED] = stats->passed;
-	value[KV_PROCESS_DEAD] = stats->dead;
+	value[KV_PROCESS_DEAD] = stats->dead ? stats->dead : KV_UNKNOWN;
 	value[KV_PROCESS_HOST_TAKEN] = stats->host_taken;
 	value[KV_PROCESS_LAUNCH_P50] = quantile(stats->launch_ns, 50);
 	value[KV_PROCESS_LAUNCH_P99] = quantile(stats->launch_ns, 99);

@@ -89,6 +89,11 @@ static void put_map(const struct kv_reservation_stats *row, FILE *out)
 
 	/* by hand: 256 numbers per reservation are most of what is written */
 	for (int part = 0; part < 4; part++) {
+		/* 0 is what a process says that does not count it */
+		if (part == 3 && !row->dead) {
+			at = stpcpy(at, "\"dead\":null,");
+			break;
+		}
 		at = stpcpy(at, names[part]);
 		for (uint32_t i = 0; i < KV_STATS_CELLS; i++) {
 			const struct kv_page_cell *cell = &row->map[i];
@@ -137,7 +142,10 @@ static void put_reservation(const struct kv_reservation_stats *row, uint64_t now
 	put_text("tag", row->tag, out);
 	fputc(',', out);
 	put_text("rules", row->rules, out);
-	put_number("dead_bytes", row->dead, out);
+	if (row->dead)
+		put_number("dead_bytes", row->dead, out);
+	else
+		fputs(",\"dead_bytes\":null", out);
 	put_map(row, out);
 	put_age("age_ms", row->created_ns, now_ns, out);
 	fputc('}', out);

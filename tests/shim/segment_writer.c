@@ -58,12 +58,15 @@ int main(int argc, char **argv)
 		if (i == 1) {
 			row.static_reason = KV_STATIC_KERNEL;
 			strcpy(row.static_by, "_Z11k_set_rows_\"quoted\"");
+			row.dead = 2 * MIB;
+			row.map[0].dead = 255;
 		}
 		kv_coord_put_row(coord, i, &row);
 	}
 	stats.reserved = n_rows * 64 * MIB;
 	stats.backed = n_rows * 4 * MIB;
 	stats.backed_peak = n_rows * 6 * MIB;
+	stats.dead = n_rows > 1 ? 3 * MIB : 0;
 	stats.native = 300 * MIB;
 	stats.native_peak = UINT64_MAX / 2;
 	stats.n_reservations = n_rows;

@@ -110,6 +110,10 @@ def test_json_carries_the_numbers_that_the_processes_put(directory):
     assert rows[1]["static"] == {"reason": "kernel", "by": '_Z11k_set_rows_"quoted"'}, rows
     assert rows[1]["score"] == -3 and rows[0]["base"] == "0x302000000"
     assert first["processes"][1]["note"] == "nothing here"
+    # Nobody counted is not none.
+    assert process["dead_bytes"] == 3 * MIB and first["processes"][1]["dead_bytes"] is None
+    assert rows[0]["dead_bytes"] is None and rows[0]["map"]["dead"] is None
+    assert rows[1]["dead_bytes"] == 2 * MIB and rows[1]["map"]["dead"] == [255] + 63 * [0], rows[1]
 
 
 def keys(value, path=""):
