@@ -79,6 +79,7 @@ bool kv_call_enter(void)
 	if (!slot_plus_1)
 		slot_plus_1 = kv_core_thread_slot(door.core) + 1;
 	kv_core_enter(door.core, slot_plus_1 - 1);
+	kv_core_count_other(door.core, slot_plus_1 - 1, 1); /* no launch */
 	return true;
 }
 
