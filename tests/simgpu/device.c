@@ -19,14 +19,18 @@ struct sim_device *sim_device_of(CUdevice device)
 
 void sim_device_uuid(const struct sim_device *device, uint8_t uuid[16])
 {
+	uint32_t whose = 2166136261;
+
 	memcpy(uuid, "software-gpu-for", 16);
 	uuid[15] = (uint8_t)device->ordinal;
-	/* A device that no other process has is another device. */
-	if (!sim_config.shared || !*sim_config.shared) {
-		uint32_t pid = sim_account_pid();
-
-		memcpy(uuid + 8, &pid, sizeof(pid));
+	/* A device that no other process has is another device, and so is one of another table. */
+	if (sim_config.shared && *sim_config.shared) {
+		for (const char *c = sim_config.shared; *c; c++)
+			whose = (whose ^ (uint8_t)*c) * 16777619;
+	} else {
+		whose = sim_account_pid();
 	}
+	memcpy(uuid + 8, &whose, sizeof(whose));
 }
 
 CUresult sim_cuDeviceGetCount(int *count)
