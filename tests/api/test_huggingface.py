@@ -7,6 +7,7 @@ usage: test_huggingface.py standin SOURCE_ROOT    on the documented interface, w
                                                   it is there
        test_huggingface.py real SOURCE_ROOT       a small model of the real package, against its own cache
 """
+import functools
 import importlib.util
 import os
 import sys
@@ -281,7 +282,30 @@ def refusals(arrays):
         it.cache.close()
 
 
+def example():
+    """The one at the head of the module, as it stands. Arrays are anywhere: what they hold is looked at above."""
+    import numpy
+
+    class Model:
+        """Two passes of a model that has what the example says."""
+
+        def generate(self, past_key_values, prompt):
+            for tokens in (prompt, 1):
+                for i in range(32):
+                    new = numpy.ones((1, 8, tokens, 128), dtype=numpy.float16)
+                    keys, _ = past_key_values.update(new, new, i)
+            check(keys.shape == (1, 8, prompt + 1, 128) and past_key_values.get_seq_length() == prompt + 1,
+                  'the example at the head of the module')
+
+    lines = sys.modules['kvshim.huggingface'].__doc__.splitlines()
+    names = {'kvshim': kvshim, 'model': Model(), 'inputs': {'prompt': 5}, 'PoolCache': functools.partial(
+        PoolCache, as_array=lambda memory, like: numpy.zeros(memory.shape, like.dtype))}
+    exec('\n'.join(line[4:] for line in lines if line.startswith('    ')), names)
+    names['pool'].close()
+
+
 def standin():
+    example()
     for kind in (NumPy, Torch):
         if kind is Torch and importlib.util.find_spec('torch') is None:
             print('no PyTorch here')
