@@ -186,22 +186,28 @@ void kv_budget_give(struct kv_space *space, uint64_t size)
 	kv_space_changed(space);
 }
 
+uint64_t kv_space_could_get(struct kv_space *space, uint64_t driver_free, uint64_t driver_total)
+{
+	const struct kv_ledger *ledger = &space->sink.ledger;
+	uint64_t could = driver_free;
+
+	if (ledger->ops && ledger->ops->could_get) {
+		ledger->ops->seen(ledger->ctx, driver_free, driver_total);
+		if (ledger->ops->could_get(ledger->ctx, &could) < 0)
+			could = driver_free;
+	}
+	return kv_add_sat(could, kv_spare_bytes(space));
+}
+
 int kv_space_room(
 	struct kv_space *space, uint64_t *ret_backed, uint64_t *ret_growth, uint64_t *ret_page)
 {
-	const struct kv_ledger *ledger = &space->sink.ledger;
 	uint64_t unbacked = kv_space_unbacked_exact(space), room, free_bytes, total;
 	int error = kv_gpu_memory_info(space, &free_bytes, &total);
 
 	if (error < 0)
 		return error;
-	room = free_bytes;
-	if (ledger->ops && ledger->ops->could_get) {
-		ledger->ops->seen(ledger->ctx, free_bytes, total);
-		if (ledger->ops->could_get(ledger->ctx, &room) < 0)
-			room = free_bytes;
-	}
-	room = kv_add_sat(room, kv_spare_bytes(space));
+	room = kv_space_could_get(space, free_bytes, total);
 	*ret_growth = room < unbacked ? room : unbacked;
 	*ret_backed = kv_counted(&space->backed);
 	*ret_page = space->page_size;

@@ -205,6 +205,13 @@ static inline uint64_t kv_sub_sat(uint64_t a, uint64_t b)
 
 /* Bytes of pages that are neither backed nor spilled. */
 uint64_t kv_space_unbacked_exact(const struct kv_space *space);
+
+/*
+ * Device bytes that could be had now, promises aside: what is free or, with others on the device,
+ * what they would give within this process's maximum, and what is kept for reuse. driver_free,
+ * driver_total: what the driver says; the ledger hears of it. No lock may be held.
+ */
+uint64_t kv_space_could_get(struct kv_space *space, uint64_t driver_free, uint64_t driver_total);
 /* Charges size bytes to the promise of the space. -ENOMEM: cannot be promised. */
 int kv_promise_take(struct kv_space *space, uint64_t size);
 void kv_promise_give(struct kv_space *space, uint64_t size);

@@ -10,27 +10,13 @@
 #include <unistd.h>
 
 #include "shim/kvshim.h"
+#include "tests/api/log.h"
 #include "tests/memory/check.h"
 
 #define ERR(name, call) CHECK((call) == KVSHIM_ERR_##name)
 #define GOOD(call) CHECK((call) == 0)
 
 /* ---- what went to stderr ---- */
-
-static char log_path[] = "/tmp/kvshim-api-XXXXXX";
-
-static long log_lines(void)
-{
-	FILE *file = fopen(log_path, "r");
-	long n = 0;
-	int c;
-
-	while (file && (c = fgetc(file)) != EOF)
-		n += c == '\n';
-	if (file)
-		fclose(file);
-	return n;
-}
 
 /* An error, and one line that says why. */
 #define REFUSED(name, call) \

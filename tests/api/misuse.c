@@ -7,22 +7,8 @@
 #include <unistd.h>
 
 #include "shim/kvshim.h"
+#include "tests/api/log.h"
 #include "tests/memory/check.h"
-
-static char log_path[] = "/tmp/kvshim-misuse-XXXXXX";
-
-static long log_lines(void)
-{
-	FILE *file = fopen(log_path, "r");
-	long n = 0;
-	int c;
-
-	while (file && (c = fgetc(file)) != EOF)
-		n += c == '\n';
-	if (file)
-		fclose(file);
-	return n;
-}
 
 /* ---- what the rows name ---- */
 

@@ -3,22 +3,15 @@
  * numbers.c - kvshim_stats_get(): each number moves when the thing happens that it counts, and
  * limits are those in force. The operator is this program itself, through the shared segment.
  */
-#include <errno.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "core/coord.h"
 #include "shim/kvshim.h"
-#include "tests/memory/check.h"
+#include "tests/memory/operator.h"
 
-#define PATIENCE_NS 60000000000ull
 #define TRIES 6000 /* a minute, ten milliseconds each */
 #define LAUNCHES 1000u
 
 extern const char micro_ptx[]; /* tests/micro/kernels.ptx */
-
-static struct kv_coord *coord;
-static uint32_t slot;
 
 static struct kvshim_stats stats(void)
 {
@@ -26,35 +19,6 @@ static struct kvshim_stats stats(void)
 
 	CHECK(kvshim_stats_get(0, &s) == 0);
 	return s;
-}
-
-static void find_self(void)
-{
-	struct kv_process_stats process;
-	char path[512], text[128];
-	CUdevice device;
-	CUuuid uuid;
-
-	CHECK(state_find_self() && state_process(&process));
-	OK(cuDeviceGet(&device, 0));
-	OK(cuDeviceGetUuid_v2(&uuid, device));
-	CHECK(kv_coord_path(getenv("KVSHIM_DIR"), geteuid(), (uint8_t *)uuid.bytes, path,
-		      sizeof(path)) == 0);
-	if (kv_coord_attach(path, &coord, text, sizeof(text)) < 0 ||
-		kv_coord_find_pid(coord, getpid(), &slot) < 0) {
-		printf("FAILED: no slot of this process in %s\n", path);
-		exit(1);
-	}
-}
-
-static int64_t ask(enum kv_coord_command_kind kind)
-{
-	int64_t result = -EIO;
-	uint32_t ticket;
-
-	CHECK(kv_coord_post(coord, slot, kind, KV_COORD_NO_LIMIT, NULL, &ticket) == 0);
-	CHECK(kv_coord_wait(coord, slot, kind, ticket, PATIENCE_NS, &result) == 0);
-	return result;
 }
 
 static void fill(uint64_t at, size_t size, uint8_t value)
@@ -101,11 +65,11 @@ static void evictions(void)
 	fill(kv, BIG, 7);
 	before = stats();
 	CHECK(before.evictions == 0 && before.restores == 0 && before.evicted_bytes == 0);
-	CHECK(ask(KV_COORD_EVICT) == BIG);
+	CHECK(ask(KV_COORD_EVICT, KV_COORD_NO_LIMIT, NULL) == BIG);
 	s = stats();
 	CHECK(s.evictions == 1 && s.evicted_bytes == BIG && s.pages_evicted == BIG / PAGE);
 	CHECK(s.evict_ns > 0 && s.restores == 0 && s.evicted == BIG && s.backed == 0);
-	CHECK(ask(KV_COORD_RESTORE) == BIG);
+	CHECK(ask(KV_COORD_RESTORE, KV_COORD_NO_LIMIT, NULL) == BIG);
 	s = stats();
 	CHECK(s.restores > 0 && s.restored_bytes == BIG && s.restore_ns > 0);
 	CHECK(s.evictions == 1 && s.evicted == 0);
@@ -123,10 +87,11 @@ static void copies_kept(void)
 	weights = reserve(BIG);
 	CHECK(kvshim_tag_pop() == 0);
 	fill(weights, BIG, 9);
-	CHECK(ask(KV_COORD_EVICT) >= (int64_t)BIG); /* and what was at hand */
-	CHECK(ask(KV_COORD_RESTORE) == BIG);
+	CHECK(ask(KV_COORD_EVICT, KV_COORD_NO_LIMIT, NULL) >=
+		(int64_t)BIG); /* and what was at hand */
+	CHECK(ask(KV_COORD_RESTORE, KV_COORD_NO_LIMIT, NULL) == BIG);
 	before = stats();
-	CHECK(ask(KV_COORD_EVICT) == BIG);
+	CHECK(ask(KV_COORD_EVICT, KV_COORD_NO_LIMIT, NULL) == BIG);
 	s = stats();
 	CHECK(s.pages_not_copied == before.pages_not_copied + BIG / PAGE);
 	CHECK(s.evictions == before.evictions + 1 && s.evicted_bytes == before.evicted_bytes);
@@ -173,7 +138,7 @@ static void reclaims(void)
 	kv = reserve(BIG);
 	before = stats();
 	CHECK(before.spare > 0);
-	CHECK(ask(KV_COORD_RECLAIM) == (int64_t)before.spare);
+	CHECK(ask(KV_COORD_RECLAIM, KV_COORD_NO_LIMIT, NULL) == (int64_t)before.spare);
 	s = stats();
 	CHECK(s.reclaims == before.reclaims + 1 &&
 		s.reclaimed_bytes == before.reclaimed_bytes + before.spare && s.spare == 0);
