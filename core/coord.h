@@ -78,7 +78,10 @@ int kv_coord_attach(const char *path, struct kv_coord **ret_coord, char *text, u
 /* Unmaps and frees what kv_coord_attach() opened; no other thread may use it any more. */
 void kv_coord_detach(struct kv_coord *coord);
 
-/* The slot in use by this pid of this pid namespace, or of any if there is none. -ESRCH. */
+/*
+ * The slot of the process that has this pid now, in this pid namespace or, if there is none, in
+ * any. -ESRCH. Reads /proc.
+ */
 int kv_coord_find_pid(struct kv_coord *coord, int32_t pid, uint32_t *ret_slot);
 
 enum kv_coord_limit {

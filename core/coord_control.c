@@ -58,6 +58,9 @@ int kv_coord_find_pid(struct kv_coord *coord, int32_t pid, uint32_t *ret_slot)
 		if (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == KV_COORD_FREE ||
 			slot->owner_pid != pid)
 			continue;
+		/* killed, and the pid is another's by now: the slot waits to be repaired */
+		if (kv_coord_owner_life(slot) == KV_COORD_DEAD)
+			continue;
 		here = slot->owner_pidns == self.pidns;
 		if (!found || here)
 			*ret_slot = i;

@@ -17,11 +17,31 @@
 
 static const struct kv_coord_slot *slot;
 
+/* Field 22 of /proc/self/stat: with it a slot that a killed process with our pid left is not ours.
+ */
+static uint64_t own_start(void)
+{
+	char text[1024], *at;
+	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	at = strrchr(text, ')');
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
 static const struct kv_coord_slot *own_slot(const struct kv_coord_segment *segment)
 {
+	uint64_t start = own_start();
+
 	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++)
 		if (segment->slots[i].state == KV_COORD_ACTIVE &&
-			segment->slots[i].owner_pid == getpid())
+			segment->slots[i].owner_pid == getpid() &&
+			segment->slots[i].owner_start == start)
 			return &segment->slots[i];
 	return NULL;
 }

@@ -98,6 +98,27 @@ Test(control, a_changed_limit_reaches_its_owner_and_rings_its_doorbell)
 	kv_coord_leave(tool);
 }
 
+/* Pids come round: what a killed process left under the same one is not what its name stands for.
+ */
+Test(control, a_pid_names_the_process_that_has_it_now)
+{
+	struct kv_coord *owner = join(), *tool;
+	struct kv_coord_slot *slots;
+	uint32_t mine = kv_coord_slot_index(owner), other = mine + 1, slot = UINT32_MAX;
+
+	cr_assert_eq(kv_coord_attach(place.path, &tool, NULL, 0), 0);
+	slots = kv_coord_segment(owner)->slots;
+	slots[other] = slots[mine];
+	slots[mine].owner_start++;
+	cr_assert_eq(kv_coord_find_pid(tool, getpid(), &slot), 0);
+	cr_assert_eq(slot, other);
+	slots[other].owner_start++;
+	cr_assert_eq(kv_coord_find_pid(tool, getpid(), &slot), -ESRCH);
+	slots[other].state = KV_COORD_FREE;
+	slots[mine].owner_start--;
+	kv_coord_detach(tool);
+}
+
 /* Changes come one after the other, the last one counts: there is no revision to be stale. */
 Test(control, a_thousand_changes_leave_a_whole_set_and_the_last_one_counts)
 {
