@@ -4,14 +4,14 @@
  * order in which they may run, on the index shadows as they are when it is launched.
  *
  * First all nodes are looked at, with the mutex of the shadows held; what is to be done about them
- * is noted, and done afterwards. Memory for the notes grows with the first launches and is kept.
+ * is noted, and done afterwards (graph_todo.c).
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "hooks/call.h"
 #include "hooks/graph_exec.h"
+#include "hooks/graph_todo.h"
 #include "hooks/launch.h"
 #include "hooks/planes.h"
 #include "hooks/recognise.h"
@@ -19,30 +19,6 @@
 #include "hooks/track.h"
 
 #define PAGE_GRAIN (2u << 20)
-#define BATCH 128u
-
-enum todo_kind {
-	TODO_DONE = 0,
-	TODO_TOUCH = 1,
-	TODO_TRANSIENT,      /* somewhere in the range */
-	TODO_TRANSIENT_DEAD, /* the same, and what EMPTY pages get is never read */
-	TODO_ZERO,           /* the range will be zero */
-	TODO_LEAK,
-	TODO_LEAK_READ, /* the same, by a kernel that only reads there */
-	TODO_LEAK_HOST, /* its address stands in host memory that the GPU reads */
-	TODO_LEAK_ALL,  /* the GPU reads host memory that may hold any address */
-	TODO_ROWS,      /* rows of a plane are written: offset, length are of base and row_stride */
-	TODO_EXTENT,    /* a plane's rows in offset, length are live, those up to end are not */
-};
-
-struct kv_todo {
-	struct kv_reservation *r;
-	uint64_t offset, length;
-	const char *by;
-	uint8_t kind; /* enum todo_kind */
-	/* Of planes; here offset is an address. */
-	uint64_t row_stride, base, end;
-};
 
 struct evaluation {
 	struct kv_exec *exec;
@@ -56,140 +32,21 @@ struct evaluation {
 
 static void note(struct evaluation *e, struct kv_todo todo)
 {
-	struct kv_exec *x = e->exec;
-
-	if (x->n_todos) {
-		struct kv_todo *last = &x->todos[x->n_todos - 1];
-
-		if (last->kind == todo.kind && last->r == todo.r && last->offset == todo.offset &&
-			last->length == todo.length)
-			return;
-	}
-	if (x->n_todos == x->todos_size) {
-		uint32_t size = x->todos_size ? 2 * x->todos_size : 64;
-		struct kv_todo *grown = realloc(x->todos, size * sizeof(*grown));
-
-		if (!grown) {
-			e->no_memory = true;
-			return;
-		}
-		x->todos = grown;
-		x->todos_size = size;
-	}
-	x->todos[x->n_todos++] = todo;
+	if (!kv_todo_add(e->exec, todo))
+		e->no_memory = true;
 	/* As long as the rows have memory and the graph is the same, so are its planes. */
-	if (todo.kind != TODO_TOUCH && todo.kind != TODO_ROWS && todo.kind != TODO_EXTENT)
+	if (todo.kind != KV_TODO_TOUCH && todo.kind != KV_TODO_ROWS && todo.kind != KV_TODO_EXTENT)
 		e->steady = false;
 }
 
 /* [addr, addr + length) as far as it lies in the reservation where it begins. */
-static void note_range(
-	struct evaluation *e, enum todo_kind kind, uint64_t addr, uint64_t length, const char *by)
+static void note_range(struct evaluation *e, enum kv_todo_kind kind, uint64_t addr, uint64_t length,
+	const char *by)
 {
 	struct kv_reservation *r = kv_core_find(kv_hooks.core, addr);
 
 	if (r && length)
 		note(e, (struct kv_todo){r, addr - kv_reservation_base(r), length, by, kind});
-}
-
-static void do_extent(const struct kv_todo *t)
-{
-	const struct kv_extent extent = {t->offset, t->offset + t->length, t->end, t->row_stride};
-
-	kv_planes_read(&extent);
-}
-
-static int do_todo(const struct kv_todo *t)
-{
-	int err = 0;
-
-	switch (t->kind) {
-	case TODO_DONE:
-		return 0;
-	case TODO_TRANSIENT:
-	case TODO_TRANSIENT_DEAD:
-		return kv_touch_transient(
-			t->r, t->offset, t->length, t->kind == TODO_TRANSIENT_DEAD);
-	case TODO_ZERO:
-		/* The node runs, so its pages need memory; then they are worth nothing again. */
-		err = kv_touch(t->r, t->offset, t->length);
-		return err ? err : kv_zero(t->r, t->offset, t->length);
-	case TODO_LEAK:
-		kv_leak(t->r, KV_STATIC_GRAPH, t->by);
-		return 0;
-	case TODO_LEAK_READ:
-		kv_leak_read(t->r, KV_STATIC_GRAPH, t->by);
-		return 0;
-	case TODO_EXTENT:
-		do_extent(t);
-		return 0;
-	case TODO_LEAK_HOST:
-		kv_leak(t->r, KV_STATIC_HOST_MEMORY, t->by);
-		return 0;
-	default:
-		kv_leak_all(kv_hooks.core, KV_STATIC_HOST_MEMORY, t->by);
-		return 0;
-	}
-}
-
-/* From the i-th on: all that one launch writes to one plane. Returns how many they are. */
-static uint32_t do_rows(const struct kv_exec *x, uint32_t i)
-{
-	const struct kv_todo *first = &x->todos[i];
-	struct kv_written spans[KV_REACH_ACCESSES];
-	uint32_t n = 0;
-
-	for (; i + n < x->n_todos && n < KV_REACH_ACCESSES; n++) {
-		const struct kv_todo *t = &first[n];
-
-		if (t->kind != TODO_ROWS || t->base != first->base ||
-			(n && t->offset < spans[n - 1].high))
-			break;
-		spans[n] = (struct kv_written){t->offset, t->offset + t->length};
-	}
-	kv_planes_write(first->base, first->row_stride, spans, n);
-	return n;
-}
-
-/* Touches of one reservation from i on, in one batch, as far as nothing else comes between: an
- * extent must find what was touched before it, and nothing that is touched after it. */
-static int do_touches(struct kv_exec *exec, uint32_t i)
-{
-	struct kv_reservation *r = exec->todos[i].r;
-	struct kv_range ranges[BATCH];
-	uint32_t n = 0;
-
-	for (; i < exec->n_todos && n < BATCH; i++) {
-		struct kv_todo *t = &exec->todos[i];
-
-		if (t->kind != TODO_TOUCH && t->kind != TODO_DONE)
-			break;
-		if (t->kind == TODO_DONE || t->r != r)
-			continue;
-		ranges[n++] = (struct kv_range){t->offset, t->length};
-		t->kind = TODO_DONE;
-	}
-	return kv_touch_ranges(r, ranges, n);
-}
-
-/* *ret_zeroes: something will be zero. */
-static int do_todos(struct kv_exec *exec, bool *ret_zeroes)
-{
-	int err = 0;
-
-	*ret_zeroes = false;
-	for (uint32_t i = 0; i < exec->n_todos && !err; i++) {
-		if (exec->todos[i].kind == TODO_ROWS) {
-			i += do_rows(exec, i) - 1;
-			continue;
-		}
-		*ret_zeroes |= exec->todos[i].kind == TODO_ZERO;
-		if (exec->todos[i].kind == TODO_TOUCH)
-			err = do_touches(exec, i);
-		else
-			err = do_todo(&exec->todos[i]);
-	}
-	return err;
 }
 
 /* ---- what may be written is no shadow any more ---- */
@@ -257,7 +114,7 @@ static void note_rows(struct evaluation *e, const struct kv_reach *reach)
 			note(e, (struct kv_todo){.r = r,
 					.offset = spans[k].low,
 					.length = spans[k].high - spans[k].low,
-					.kind = TODO_ROWS,
+					.kind = KV_TODO_ROWS,
 					.base = p->base,
 					.row_stride = p->row_stride});
 	}
@@ -273,7 +130,7 @@ static void note_extents(struct evaluation *e, const struct kv_reach *reach)
 			note(e, (struct kv_todo){.r = r,
 					.offset = x->plane,
 					.length = x->live - x->plane,
-					.kind = TODO_EXTENT,
+					.kind = KV_TODO_EXTENT,
 					.end = x->end,
 					.row_stride = x->row_stride});
 	}
@@ -287,9 +144,9 @@ static void note_reach(
 	note_rows(e, reach);
 	for (uint32_t i = 0; i < reach->n_accesses; i++) {
 		const struct kv_access *a = &reach->accesses[i];
-		enum todo_kind kind = a->kind != KV_ACCESS_WHOLE ? TODO_TOUCH
-				      : a->dead                  ? TODO_TRANSIENT_DEAD
-								 : TODO_TRANSIENT;
+		enum kv_todo_kind kind = a->kind != KV_ACCESS_WHOLE ? KV_TODO_TOUCH
+					 : a->dead                  ? KV_TODO_TRANSIENT_DEAD
+								    : KV_TODO_TRANSIENT;
 
 		struct kv_reservation *r = kv_core_find(kv_hooks.core, a->addr);
 
@@ -331,11 +188,11 @@ static void note_word(struct evaluation *e, const struct kv_kernel *kernel,
 	if (kv_core_hits(kv_hooks.core, word, &r)) {
 		if (!reads || !kv_reservation_is_static(r))
 			note(e, (struct kv_todo){r, 0, kv_reservation_reserved(r), kernel->by,
-					kernel->transient ? TODO_TRANSIENT
-					: reads           ? TODO_LEAK_READ
-							  : TODO_LEAK});
+					kernel->transient ? KV_TODO_TRANSIENT
+					: reads           ? KV_TODO_LEAK_READ
+							  : KV_TODO_LEAK});
 	} else if (!kernel->transient && kv_track_is_host_visible(word))
-		note(e, (struct kv_todo){.by = kernel->by, .kind = TODO_LEAK_ALL});
+		note(e, (struct kv_todo){.by = kernel->by, .kind = KV_TODO_LEAK_ALL});
 }
 
 static void visit_kernel(struct evaluation *e, const struct kv_node *node)
@@ -368,7 +225,7 @@ static void visit_kernel(struct evaluation *e, const struct kv_node *node)
 
 static void note_address(void *ctx, struct kv_reservation *r)
 {
-	note(ctx, (struct kv_todo){r, 0, 0, "cuGraphLaunch", TODO_LEAK_HOST});
+	note(ctx, (struct kv_todo){r, 0, 0, "cuGraphLaunch", KV_TODO_LEAK_HOST});
 }
 
 /*
@@ -387,7 +244,7 @@ static void visit_upload(struct evaluation *e, const struct kv_node *node)
 	if (!node->copy.linear || e->exec->record.host_changes ||
 		src->length > kv_hooks.config.scan_bytes ||
 		(kv_track_find(src->addr, &kind, &base, &size) && kind == KV_TRACK_MANAGED))
-		note(e, (struct kv_todo){.by = "cuGraphLaunch", .kind = TODO_LEAK_ALL});
+		note(e, (struct kv_todo){.by = "cuGraphLaunch", .kind = KV_TODO_LEAK_ALL});
 	else
 		kv_upload_find((const void *)src->addr, src->length, note_address, e);
 }
@@ -396,8 +253,8 @@ static void visit_copy(struct evaluation *e, const struct kv_node *node)
 {
 	const struct kv_node_end *dst = &node->copy.dst, *src = &node->copy.src;
 
-	note_range(e, TODO_TOUCH, dst->addr, dst->length, "cuGraphLaunch");
-	note_range(e, TODO_TOUCH, src->addr, src->length, "cuGraphLaunch");
+	note_range(e, KV_TODO_TOUCH, dst->addr, dst->length, "cuGraphLaunch");
+	note_range(e, KV_TODO_TOUCH, src->addr, src->length, "cuGraphLaunch");
 	if (src->host)
 		visit_upload(e, node);
 	kv_steady_kill(&e->exec->steady, dst->addr, dst->length, e->position);
@@ -411,8 +268,8 @@ static void visit_copy(struct evaluation *e, const struct kv_node *node)
 
 static void visit_set(struct evaluation *e, const struct kv_node *node)
 {
-	note_range(e, node->set.zero ? TODO_ZERO : TODO_TOUCH, node->set.dst, node->set.length,
-		"cuGraphLaunch");
+	note_range(e, node->set.zero ? KV_TODO_ZERO : KV_TODO_TOUCH, node->set.dst,
+		node->set.length, "cuGraphLaunch");
 	kill_range(e, node->set.dst, node->set.length);
 }
 
@@ -468,7 +325,7 @@ static int evaluate_all(struct kv_exec *exec, uint64_t losses)
 		visit(&e, &exec->record.nodes[e.position]);
 	kv_steady_end(&exec->steady, e.shadows, e.steady && !e.no_memory);
 	kv_recognise_unlock();
-	err = do_todos(exec, &exec->zeroes);
+	err = kv_todos_do(exec, &exec->zeroes);
 	exec->steady.revision = kv_planes_revision();
 	/* No room to note down what has to be touched: there is none to touch it either. */
 	if (e.no_memory)
@@ -492,87 +349,4 @@ int kv_exec_evaluate(struct kv_exec *exec)
 			return 0;
 	}
 	return evaluate_all(exec, losses);
-}
-
-/* ---- beside launches ---- */
-
-void kv_record_zeroed(const struct kv_record *record)
-{
-	for (uint32_t i = 0; i < record->n_nodes; i++) {
-		const struct kv_node *node = &record->nodes[i];
-		struct kv_reservation *r;
-
-		if (node->kind != KV_NODE_SET || !node->set.zero || node->disabled)
-			continue;
-		r = kv_core_find(kv_hooks.core, node->set.dst);
-		if (r)
-			kv_zero_done(r, node->set.dst - kv_reservation_base(r), node->set.length);
-	}
-}
-
-static void touch_range(uint64_t addr, uint64_t length)
-{
-	struct kv_reservation *r = kv_core_find(kv_hooks.core, addr);
-
-	if (r && length)
-		kv_touch(r, addr - kv_reservation_base(r), length);
-}
-
-void kv_record_touch_ranges(const struct kv_record *record)
-{
-	for (uint32_t i = 0; i < record->n_nodes; i++) {
-		const struct kv_node *node = &record->nodes[i];
-
-		if (node->kind == KV_NODE_COPY) {
-			touch_range(node->copy.dst.addr, node->copy.dst.length);
-			touch_range(node->copy.src.addr, node->copy.src.length);
-		} else if (node->kind == KV_NODE_SET) {
-			touch_range(node->set.dst, node->set.length);
-		}
-	}
-}
-
-static void leak_at(uint64_t addr, const char *by)
-{
-	struct kv_reservation *r = kv_core_find(kv_hooks.core, addr);
-
-	if (r)
-		kv_leak(r, KV_STATIC_GRAPH, by);
-}
-
-static void leak_words(const struct kv_node *node)
-{
-	const struct kv_kernel *kernel = node->kernel;
-
-	for (uint32_t i = 0; i < kernel->n_words; i++) {
-		const struct kv_kernel_word *w = &kernel->words[i];
-		uint64_t word;
-
-		memcpy(&word, node->block + kernel->offsets[w->param] + w->at, sizeof(word));
-		leak_at(word, kernel->by);
-	}
-}
-
-void kv_record_leak(const struct kv_record *record, const char *by)
-{
-	if (record->unknown)
-		kv_leak_all(kv_hooks.core, KV_STATIC_GRAPH, record->unknown);
-	for (uint32_t i = 0; i < record->n_nodes; i++) {
-		const struct kv_node *node = &record->nodes[i];
-
-		switch (node->kind) {
-		case KV_NODE_KERNEL:
-			leak_words(node);
-			break;
-		case KV_NODE_COPY:
-			leak_at(node->copy.dst.addr, by);
-			leak_at(node->copy.src.addr, by);
-			break;
-		case KV_NODE_SET:
-			leak_at(node->set.dst, by);
-			break;
-		default:
-			break;
-		}
-	}
 }

@@ -9,6 +9,8 @@
  *   graph_exec.c    the table from handle to struct kv_exec, and the calls that make, update,
  *                   change and destroy executable graphs
  *   graph_eval.c    a launch: the nodes in their order on today's index shadows
+ *   graph_todo.c    what a launch has to do then
+ *   graph_named.c   what the nodes name, beside launches
  *   graph_steady.c  the same when nothing has changed since the last launch but index arrays
  *
  * An exec is used by one thread at a time, as the driver demands; one that does otherwise waits.
@@ -28,7 +30,7 @@ struct kv_exec {
 	bool zeroes;      /* the launch that was evaluated last sets memory to zero */
 	struct kv_record record;
 	struct kv_steady steady;
-	/* What the last evaluation found, kept for its memory (graph_eval.c). */
+	/* What the last evaluation found, kept for its memory (graph_todo.h). */
 	struct kv_todo *todos;
 	uint32_t n_todos, todos_size;
 };
@@ -49,6 +51,9 @@ void kv_exec_launched(struct kv_exec *exec, bool accepted);
 /* ---- graph_eval.c: the same for an exec that is taken ---- */
 
 int kv_exec_evaluate(struct kv_exec *exec);
+
+/* ---- graph_named.c ---- */
+
 /* What the launch has set to zero is known to be zero. */
 void kv_record_zeroed(const struct kv_record *record);
 /* [inside] Copies and sets are whole already when the driver looks at their nodes. Errors are left
