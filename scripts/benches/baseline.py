@@ -23,12 +23,12 @@ import sys
 from common import ROOT, Failure, Folder, Rows, Skip, main, parser
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
-from callgrind import Missing  # noqa: E402
+from callgrind import Missing, side_by_side  # noqa: E402
 from kvmodel import MODELS, Speeds, made_trace, serve  # noqa: E402
-from overhead import per_call  # noqa: E402
+from overhead import CLASSES, per_call  # noqa: E402
 
 TOLERANCE = {"bytes": (0.01, 0), "calls": (0.02, 0.02), "instructions": (0.15, 10)}  # (share, and so many)
-CLASSES = [("launch", 10, 1000), ("copy-native", 10, 100), ("copy-in", 10, 100), ("back", 10, 20)]
+INSTRUCTIONS = ("launch", "graph-launch", "copy-native", "copy-in", "set", "allocate-big", "back")  # classes of overhead
 COLUMNS = [("kind", "kind"), ("name", "count"), ("verdict", "verdict"), ("before", "committed"), ("now", "now"), ("change", "change %")]
 
 
@@ -78,7 +78,9 @@ def calls_of(build, folder):
 def instructions_of(build, folder):
     if option(build, "b_sanitize") not in (None, "none") or str(option(build, "optimization")) != "2":
         raise Missing("instructions are compared for plain builds with -O2")
-    return {f"{name} beside {n}": round(per_call(build, folder, name, n, calls), 1) for name, n, calls in CLASSES}
+    chosen = [c for c in CLASSES if c[0] in INSTRUCTIONS]
+    counts = side_by_side([lambda c=c: per_call(build, folder, *c[:3]) for c in chosen])
+    return {f"{c[0]} beside {c[1]}": round(count, 1) for c, count in zip(chosen, counts)}
 
 
 def compare(rows, kind, before, now):

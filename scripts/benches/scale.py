@@ -34,8 +34,8 @@ def run():
     with Folder(args.keep) as folder:
         try:
             points = []
-            for n in (1, 16, 256) if args.quick else (1, 4, 16, 64, 256, 1024, 4096 - 64):
-                points.append((n, per_call(build, folder, "launch", n, 100)))
+            for n in (1, 16, 256) if args.quick else (1, 4, 16, 64, 256, 1024, 4096):
+                points.append((n, per_call(build, folder, "launch", n, 64)))
                 rows.add({"bench": "scale", "what": "launch beside n reservations", "n": n, "instructions": round(points[-1][1], 1),
                           "slope": None, "ok": True})
             # At most logarithmic: from the first to the last no more than a constant per doubling.
@@ -45,8 +45,8 @@ def run():
             rows.add({"bench": "scale", "what": "launch beside n reservations", "n": None, "instructions": None,
                       "slope": slope(points), "ok": held})
             points = []
-            for n in (8, 64) if args.quick else (8, 32, 128, 512):
-                points.append((n, per_call(build, folder, "back", 1, 4, str(n)) / n))
+            for n in (8, 32) if args.quick else (8, 32, 128):
+                points.append((n, per_call(build, folder, "back", 1, 1, str(n)) / n))
                 rows.add({"bench": "scale", "what": "a page of n backed and freed at once", "n": n,
                           "instructions": round(points[-1][1], 1), "slope": None, "ok": True})
             rows.add({"bench": "scale", "what": "a page of n backed and freed at once", "n": None, "instructions": None,
