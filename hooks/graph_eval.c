@@ -323,7 +323,7 @@ static int evaluate_all(struct kv_exec *exec, uint64_t losses)
 	exec->steady.look_ahead = kv_hooks.config.ahead;
 	for (; e.position < exec->record.n_nodes; e.position++)
 		visit(&e, &exec->record.nodes[e.position]);
-	kv_steady_end(&exec->steady, e.shadows, e.steady && !e.no_memory);
+	kv_steady_end(&exec->steady, e.shadows, &kv_recognise_quick, e.steady && !e.no_memory);
 	kv_recognise_unlock();
 	err = kv_todos_do(exec, &exec->zeroes);
 	exec->steady.revision = kv_planes_revision();
@@ -335,18 +335,29 @@ static int evaluate_all(struct kv_exec *exec, uint64_t losses)
 	return err;
 }
 
+/* Does this launch need nothing? No lock, while launches and uploads take turns. */
+static bool is_as_before(struct kv_exec *exec, uint64_t losses)
+{
+	enum kv_glance glance;
+	bool done;
+
+	if (!exec->steady.valid || exec->steady.revision != kv_planes_revision())
+		return false;
+	glance = kv_steady_glance(&exec->steady, &kv_recognise_quick, losses);
+	if (kv_likely(glance != KV_GLANCE_ASK))
+		return glance == KV_GLANCE_DONE;
+	done = kv_steady_launch(&exec->steady, kv_recognise_lock(), losses);
+	kv_recognise_unlock();
+	return done;
+}
+
 int kv_exec_evaluate(struct kv_exec *exec)
 {
 	uint64_t losses = kv_core_losses(kv_hooks.core);
-	bool done;
 
 	if (kv_unlikely(exec->record.unknown))
 		return launch_unknown(exec);
-	if (kv_likely(exec->steady.valid && exec->steady.revision == kv_planes_revision())) {
-		done = kv_steady_launch(&exec->steady, kv_recognise_lock(), losses);
-		kv_recognise_unlock();
-		if (kv_likely(done))
-			return 0;
-	}
+	if (kv_likely(is_as_before(exec, losses)))
+		return 0;
 	return evaluate_all(exec, losses);
 }

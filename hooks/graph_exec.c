@@ -103,12 +103,25 @@ static struct table *with_room(void)
 	return table;
 }
 
+/* The next launch is evaluated in full. */
+static void forget_steady(struct kv_exec *exec)
+{
+	/* It is not in the mutex's care before its first launch that needed nothing. */
+	if (!exec->steady.number) {
+		kv_steady_clear(&exec->steady, &kv_recognise_quick);
+		return;
+	}
+	kv_recognise_lock();
+	kv_steady_clear(&exec->steady, &kv_recognise_quick);
+	kv_recognise_unlock();
+}
+
 static void exec_free(struct kv_exec *exec)
 {
 	if (!exec)
 		return;
 	kv_record_clear(&exec->record);
-	kv_steady_clear(&exec->steady);
+	forget_steady(exec);
 	free(exec->todos);
 	free(exec);
 }
@@ -194,7 +207,7 @@ static void read_end(struct reading *reading)
 static void settle_record(struct kv_exec *exec, struct kv_record *record)
 {
 	kv_record_clear(&exec->record);
-	kv_steady_clear(&exec->steady);
+	forget_steady(exec);
 	exec->record = *record;
 	*record = (struct kv_record){0};
 	if (exec->from_device)
@@ -327,7 +340,7 @@ static struct kv_node *changed(
 	*ret_exec = exec;
 	if (!exec || exec->record.unknown)
 		return NULL;
-	kv_steady_clear(&exec->steady);
+	forget_steady(exec);
 	node = exec->moved ? NULL : kv_record_find(&exec->record, handle_of_node);
 	if (!node)
 		kv_record_spoil(&exec->record, "a node was changed that is not known");

@@ -8,11 +8,15 @@
 /* Of one graph; one with more is evaluated in full each time. */
 #define KILLS_MAX (1u << 18)
 
-void kv_steady_clear(struct kv_steady *s)
+#define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
+#define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
+
+void kv_steady_clear(struct kv_steady *s, struct kv_quick *quick)
 {
+	kv_quick_leave(quick, s->number);
 	free(s->groups);
 	free(s->kills);
-	*s = (struct kv_steady){0};
+	memset(s, 0, sizeof(*s));
 }
 
 /* ---- evaluated in full ---- */
@@ -164,7 +168,8 @@ static void merge_kills(struct kv_steady *s)
 	s->n_kills = n + 1;
 }
 
-void kv_steady_end(struct kv_steady *s, const struct kv_shadows *shadows, bool ok)
+void kv_steady_end(
+	struct kv_steady *s, const struct kv_shadows *shadows, struct kv_quick *quick, bool ok)
 {
 	uint32_t n = 0;
 
@@ -183,7 +188,9 @@ void kv_steady_end(struct kv_steady *s, const struct kv_shadows *shadows, bool o
 		for (uint32_t k = 0; k < s->groups[i].n_kept; k++)
 			keep_window(&s->groups[i], s->groups[i].kept[k]);
 	merge_kills(s);
-	s->seen = shadows ? kv_shadows_last(shadows) : 0;
+	SET(s->seen, shadows ? kv_shadows_last(shadows) : 0);
+	if (!s->number && quick)
+		s->number = kv_quick_enter(quick, s);
 	s->valid = true;
 }
 
@@ -266,6 +273,20 @@ static bool rows_have_memory(struct kv_group *g, const uint8_t *content, bool lo
 	return true;
 }
 
+/* The launch reads its arrays, which nobody reads again, and writes over what dies. */
+static void take(struct kv_steady *s, struct kv_shadows *shadows)
+{
+	for (uint32_t i = 0; i < s->n_groups; i++) {
+		const struct kv_index_use *use = &s->groups[i].use;
+
+		/* What cannot be remembered as read is not remembered at all. */
+		if (!kv_shadows_consume(shadows, use->index, use->count * use->width, use->base))
+			kv_shadows_kill(shadows, use->index, use->count * use->width);
+	}
+	if (shadows)
+		SET(s->seen, kv_shadows_sweep(shadows, GET(s->seen), dies, s));
+}
+
 bool kv_steady_launch(struct kv_steady *s, struct kv_shadows *shadows, uint64_t losses)
 {
 	if (!s->valid || s->losses != losses || (s->n_groups && !shadows))
@@ -280,10 +301,47 @@ bool kv_steady_launch(struct kv_steady *s, struct kv_shadows *shadows, uint64_t 
 			!rows_have_memory(g, content, s->look_ahead))
 			return false;
 	}
-	for (uint32_t i = 0; i < s->n_groups; i++)
-		kv_shadows_consume(shadows, s->groups[i].use.index,
-			s->groups[i].use.count * s->groups[i].use.width, s->groups[i].use.base);
-	if (shadows)
-		s->seen = kv_shadows_sweep(shadows, s->seen, dies, s);
+	take(s, shadows);
 	return true;
+}
+
+/* ---- the same without the mutex ---- */
+
+static enum kv_glance glance_at_group(
+	const struct kv_steady *s, struct kv_group *g, const struct kv_quick *quick)
+{
+	uint8_t content[KV_QUICK_BYTES];
+	uint64_t length, bytes;
+
+	if (__builtin_mul_overflow(g->use.count, g->use.width, &bytes) ||
+		!kv_quick_read(quick, g->use.index, bytes, content, &length))
+		return KV_GLANCE_ASK;
+	if (dies_before(s, g->use.index, length, g->position) ||
+		!rows_have_memory(g, content, s->look_ahead))
+		return KV_GLANCE_EVALUATE;
+	return KV_GLANCE_DONE;
+}
+
+enum kv_glance kv_steady_glance(struct kv_steady *s, struct kv_quick *quick, uint64_t losses)
+{
+	enum kv_glance answer = KV_GLANCE_DONE;
+	uint64_t state;
+
+	if (!s->valid || s->losses != losses)
+		return KV_GLANCE_EVALUATE;
+	/* Nothing to read, and nothing new that it could write over. */
+	if (!s->n_groups && GET(s->seen) == GET(quick->last))
+		return KV_GLANCE_DONE;
+	if (!kv_quick_begin(quick, &state))
+		return KV_GLANCE_ASK;
+	for (uint32_t i = 0; i < s->n_groups && answer == KV_GLANCE_DONE; i++)
+		answer = glance_at_group(s, &s->groups[i], quick);
+	if (answer == KV_GLANCE_DONE && !kv_quick_claim(quick, state, s->number))
+		answer = KV_GLANCE_ASK;
+	return answer;
+}
+
+void kv_steady_settle(struct kv_steady *s, struct kv_shadows *shadows)
+{
+	take(s, shadows);
 }

@@ -11,10 +11,14 @@
  *
  * A group of planes that read the same array in the same geometry consumes it by the name of its
  * first plane.
+ *
+ * Where the arrays are small (quick.h) and no other launch has been claimed since the last upload,
+ * the next launch is looked at without the mutex of the shadows: kv_steady_glance().
  */
 #ifndef KV_HOOKS_GRAPH_STEADY_H
 #define KV_HOOKS_GRAPH_STEADY_H
 
+#include "hooks/rules/quick.h"
 #include "hooks/rules/rules.h"
 #include "hooks/rules/shadow.h"
 
@@ -49,13 +53,18 @@ struct kv_steady {
 			  */
 	uint64_t losses; /* kv_core_losses() before the touches that windows rest on */
 	uint64_t revision; /* kv_planes_revision() after them */
-	uint64_t seen;     /* serial number of the last shadow that was looked at */
+	/* Serial number of the last shadow that was looked at. guarded by the mutex of the shadows;
+	 * atomic: relaxed, for a glance */
+	_Atomic uint64_t seen;
+	uint32_t number; /* in quick.h, 0: none. Changed with the mutex of the shadows, by its owner
+			  */
 	uint32_t n_groups, n_kills, kills_size;
 	struct kv_group *groups; /* KV_STEADY_GROUPS, made with the first */
 	struct kv_kill *kills;   /* disjoint, by address, once valid */
 };
 
-void kv_steady_clear(struct kv_steady *steady);
+/* The mutex of the shadows is held, unless number is 0. quick: where it has its number from. */
+void kv_steady_clear(struct kv_steady *steady, struct kv_quick *quick);
 
 /* ---- while a launch is evaluated in full; the mutex of the shadows is held ---- */
 
@@ -67,13 +76,27 @@ void kv_steady_kill(struct kv_steady *steady, uint64_t addr, uint64_t length, ui
  * windows, from row 0. */
 void kv_steady_use(struct kv_steady *steady, const struct kv_index_use *use, uint32_t position,
 	const struct kv_window *windows, uint32_t n_windows);
-/* ok: the launch needs nothing but what has been said. */
-void kv_steady_end(struct kv_steady *steady, const struct kv_shadows *shadows, bool ok);
+/* ok: the launch needs nothing but what has been said. quick: may be NULL. */
+void kv_steady_end(struct kv_steady *steady, const struct kv_shadows *shadows,
+	struct kv_quick *quick, bool ok);
 
 /*
  * [hot] The mutex of the shadows is held. True: this launch needs nothing; its arrays are consumed,
  * and the shadows that it writes over have died. False: nothing has changed. shadows may be NULL.
  */
 bool kv_steady_launch(struct kv_steady *steady, struct kv_shadows *shadows, uint64_t losses);
+
+enum kv_glance {
+	KV_GLANCE_DONE,     /* this launch needs nothing */
+	KV_GLANCE_ASK,      /* take the mutex, and ask kv_steady_launch() */
+	KV_GLANCE_EVALUATE, /* it is to be evaluated in full */
+};
+/*
+ * [hot] The same as kv_steady_launch(), without the mutex. What it does to the shadows is left to
+ * whoever takes the mutex next: kv_steady_settle().
+ */
+enum kv_glance kv_steady_glance(struct kv_steady *steady, struct kv_quick *quick, uint64_t losses);
+/* kv_quick_close() has named it: nothing else has been done to the shadows since. */
+void kv_steady_settle(struct kv_steady *steady, struct kv_shadows *shadows);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hooks/call.h"
+#include "hooks/graph_steady.h"
 #include "hooks/planes.h"
 #include "hooks/rules/rules.h"
 #include "hooks/rules/shadow.h"
@@ -20,9 +21,11 @@
 #define SWEEP_MAX (64u << 10)
 
 _Atomic uint8_t kv_recognise_marks[KV_SHADOW_MARKS];
+struct kv_quick kv_recognise_quick;
 
 static const struct kv_shadows_config limits = {
 	.marks = kv_recognise_marks,
+	.quick = &kv_recognise_quick,
 	.n_shadows = 512,
 	.upload_bytes = 256 << 10,
 	.total_bytes = 8 << 20,
@@ -31,6 +34,22 @@ static const struct kv_shadows_config limits = {
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct kv_shadows *shadows; /* guarded by mutex; made with the first upload */
+
+static void lock(void)
+{
+	struct kv_steady *claimed;
+
+	pthread_mutex_lock(&mutex);
+	claimed = kv_quick_close(&kv_recognise_quick);
+	if (claimed)
+		kv_steady_settle(claimed, shadows);
+}
+
+static void unlock(void)
+{
+	kv_quick_open(&kv_recognise_quick);
+	pthread_mutex_unlock(&mutex);
+}
 
 /* [mutex] NULL: no memory, and nothing is ever remembered. */
 static struct kv_shadows *table(void)
@@ -45,45 +64,45 @@ static struct kv_shadows *table(void)
 
 void kv_recognise_upload(uint64_t dst, const void *host, uint64_t length)
 {
-	pthread_mutex_lock(&mutex);
+	lock();
 	if (table())
 		kv_shadows_upload(shadows, dst, host, length);
-	pthread_mutex_unlock(&mutex);
+	unlock();
 }
 
 void kv_recognise_copy(uint64_t dst, uint64_t src, uint64_t length)
 {
-	pthread_mutex_lock(&mutex);
+	lock();
 	if (shadows)
 		kv_shadows_copy(shadows, dst, src, length);
-	pthread_mutex_unlock(&mutex);
+	unlock();
 }
 
 void kv_recognise_write(uint64_t dst, uint64_t length)
 {
-	pthread_mutex_lock(&mutex);
+	lock();
 	if (shadows)
 		kv_shadows_kill(shadows, dst, length);
-	pthread_mutex_unlock(&mutex);
+	unlock();
 }
 
 void kv_recognise_forget(void)
 {
-	pthread_mutex_lock(&mutex);
+	lock();
 	if (shadows)
 		kv_shadows_clear(shadows);
-	pthread_mutex_unlock(&mutex);
+	unlock();
 }
 
 struct kv_shadows *kv_recognise_lock(void)
 {
-	pthread_mutex_lock(&mutex);
+	lock();
 	return shadows;
 }
 
 void kv_recognise_unlock(void)
 {
-	pthread_mutex_unlock(&mutex);
+	unlock();
 }
 
 /* ---- launches ---- */
@@ -241,18 +260,18 @@ static bool understand(
 
 	locked = known && kernel->uses_index;
 	if (locked)
-		pthread_mutex_lock(&mutex);
+		lock();
 	if (known)
 		known = !kv_rule_reach(
 			kernel->rule, launch, locked ? shadows : NULL, 2 << 20, ret_reach);
 	if (!locked && is_at_risk(kernel, launch, known ? ret_reach : NULL)) {
 		locked = true;
-		pthread_mutex_lock(&mutex);
+		lock();
 	}
 	if (locked && shadows)
 		kill_written(kernel, launch, known ? ret_reach : NULL);
 	if (locked)
-		pthread_mutex_unlock(&mutex);
+		unlock();
 	return known;
 }
 

@@ -8,7 +8,8 @@
  * has described what its call writes says so with kv_recognise_described().
  *
  * One leaf mutex guards the shadows; it is never held across a call into core or the driver. A
- * launch takes it only if its rule asks for an index array, or if it may write where a shadow is.
+ * launch takes it only if its rule asks for an index array, or if it may write where a shadow is; a
+ * graph that is launched again, as a rule, not at all (graph_steady.h).
  */
 #ifndef KV_HOOKS_RECOGNISE_H
 #define KV_HOOKS_RECOGNISE_H
@@ -17,6 +18,7 @@
 #include <stdint.h>
 
 #include "hooks/launch.h"
+#include "hooks/rules/quick.h"
 #include "hooks/rules/rules.h"
 #include "hooks/rules/shadow.h"
 
@@ -45,6 +47,8 @@ static inline void kv_recognise_described(void)
 	kv_thread.described = true;
 }
 
+/* Small shadows, for readers without the mutex; see quick.h. */
+extern struct kv_quick kv_recognise_quick;
 /* One grain of memory each; see shadow.h. */
 extern _Atomic uint8_t kv_recognise_marks[KV_SHADOW_MARKS];
 
@@ -53,8 +57,8 @@ void kv_recognise_forget(void);
 
 /* ---- for launches that are evaluated elsewhere (graphs) ---- */
 
-/* Takes the mutex of the shadows; NULL: there are none yet. No call into core or the driver until
- * kv_recognise_unlock(). */
+/* Takes the mutex of the shadows, and does what was claimed without it; NULL: there are none yet.
+ * No call into core or the driver until kv_recognise_unlock(). */
 struct kv_shadows *kv_recognise_lock(void);
 void kv_recognise_unlock(void);
 

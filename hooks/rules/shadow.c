@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/grains.h"
+#include "hooks/rules/quick.h"
 
 #define NIL UINT32_MAX
 #define PROBES 16u
@@ -218,6 +219,8 @@ static void forget(struct kv_shadows *s, uint32_t i)
 	struct shadow *node = &s->nodes[i];
 
 	mark(s, node->addr, node->length, -1);
+	if (s->config.quick)
+		kv_quick_drop(s->config.quick, node->addr);
 	tree_remove(s, i);
 	list_remove(s, i);
 	s->stats.n--;
@@ -335,6 +338,8 @@ static void publish(struct kv_shadows *s, uint32_t i, uint64_t dst, uint64_t len
 	tree_insert(s, i);
 	list_append(s, i);
 	mark(s, dst, length, 1);
+	if (s->config.quick)
+		kv_quick_put(s->config.quick, dst, node->bytes, length, node->serial);
 	s->stats.n++;
 	s->stats.bytes += length;
 }
@@ -441,6 +446,8 @@ const void *kv_shadows_consume(struct kv_shadows *s, uint64_t addr, uint64_t len
 		return NULL;
 	}
 	*room = (struct consumed){s->nodes[i].serial, plane, i};
+	if (s->config.quick)
+		kv_quick_use(s->config.quick, s->nodes[i].addr);
 	s->stats.consumed++;
 	return s->nodes[i].bytes + (addr - s->nodes[i].addr);
 }

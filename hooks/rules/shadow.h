@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 struct kv_grains;
+struct kv_quick;
 struct kv_shadows;
 
 struct kv_shadows_config {
@@ -36,6 +37,9 @@ struct kv_shadows_config {
 	/* May be NULL, else the same for readers in more of a hurry, in grains of the same size;
 	 * outlives the table */
 	struct kv_grains *near;
+	/* May be NULL, else small shadows are shown there too (quick.h), closed while the table
+	 * changes; outlives the table */
+	struct kv_quick *quick;
 };
 
 /* Grains are told apart modulo 64 MiB, so that a grain may seem marked that is not. */
