@@ -43,6 +43,14 @@ def measure(args, folder, page):
     return json.loads(run.stdout.splitlines()[-1])
 
 
+def charts(rows, gpu):
+    names = {"out_gbps": "plain copy out", "evict_gbps": "eviction", "in_gbps": "plain copy in", "restore_gbps": "restore"}
+    bars = [(f"pages of {r['page_bytes'] // MIB} MiB", [r[key] for key in names]) for r in rows]
+    return ("How fast content moves out of the device and back in, beside a plain pinned copy of the same bytes",
+            where(gpu) + (" The software GPU is given a low bandwidth: only the ratios say something." if gpu == "sim" else ""),
+            [chart.Bars("Bandwidth", "GB/s", list(names.values()), bars)])
+
+
 def bench():
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="64 MiB, pages of 2 MiB only")
@@ -53,9 +61,10 @@ def bench():
     args = p.parse_args()
     if args.quick:
         args.mib = 64
-    rows = Rows(args.json, [("page_bytes", "page"), ("moved_bytes", "moved"), ("out_gbps", "plain out"),
+    rows = Rows(args, [("page_bytes", "page"), ("moved_bytes", "moved"), ("out_gbps", "plain out"),
                             ("evict_gbps", "evict"), ("evict_ratio", "ratio"), ("in_gbps", "plain in"),
-                            ("restore_gbps", "restore"), ("restore_ratio", "ratio"), ("verdict", "verdict")])
+                            ("restore_gbps", "restore"), ("restore_ratio", "ratio"), ("verdict", "verdict")],
+                lambda found: charts(found, args.gpu))
     ok = True
     with Folder(args.keep) as folder:
         for page in (2 * MIB,) if args.quick else (2 * MIB, 16 * MIB):

@@ -20,9 +20,7 @@ import re
 import subprocess
 import sys
 
-from common import ROOT, Failure, Folder, Rows, Skip, main, parser
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
+from common import ROOT, Failure, Folder, Rows, Skip, chart, main, parser, where
 from callgrind import Missing, side_by_side  # noqa: E402
 from kvmodel import MODELS, Speeds, made_trace, serve  # noqa: E402
 from overhead import CLASSES, per_call  # noqa: E402
@@ -102,6 +100,12 @@ def compare(rows, kind, before, now):
     return good
 
 
+def charts(rows):
+    bars = [(f"{r['kind']}: {r['name']}", [r["change"]]) for r in rows]
+    return ("Counts, against those committed for this kind of machine", where(),
+            [chart.Bars("Change", "% (above zero is worse)", ["change"], bars)])
+
+
 def run():
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="no difference")
@@ -114,7 +118,7 @@ def run():
     if not args.write and not path.exists():
         raise Skip(f"there is no docs/baselines/{kind}.json: scripts/bench baseline --write makes it")
     before = json.loads(path.read_text()) if path.exists() else {}
-    rows, good, found = Rows(args.json, COLUMNS), True, {}
+    rows, good, found = Rows(args, COLUMNS, charts), True, {}
     with Folder(args.keep) as folder:
         for name, count in (("bytes", bytes_of), ("calls", lambda: calls_of(build, folder)),
                             ("instructions", lambda: instructions_of(build, folder))):

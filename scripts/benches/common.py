@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benches share: options, rows that are kept or printed, the engines of the tests."""
+"""What the benches share: options, rows that are kept, printed or drawn, the engines of the tests."""
 import argparse
 import json
+import os
 import pathlib
+import platform
 import shutil
 import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests/engines"))
+sys.path.insert(0, str(ROOT / "scripts/benches/lib"))
 
 from enginelib import Failure, Skip  # noqa: E402  (tests/engines knows packages, models and fronts)
+import chart  # noqa: E402
 
 MIB = 1 << 20
 
@@ -20,15 +24,26 @@ def parser(doc):
     p = argparse.ArgumentParser(prog="scripts/bench", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--build", default="build", help=argparse.SUPPRESS)
     p.add_argument("--json", action="store_true", help="one object per line instead of a table")
+    p.add_argument("--svg", metavar="FILE", help="also a picture")
     p.add_argument("--keep", metavar="DIR", help="keep what the runs leave behind")
     return p
 
 
-class Rows:
-    """Rows as they are measured: with --json printed at once, else one table at the end. columns: (key, heading)."""
+def where(gpu="sim"):
+    """On what it was measured, for pictures. gpu: "sim", "real", or None where there is none behind it."""
+    on = {"sim": "Measured on the software GPU", "real": "Measured on the GPU of this machine"}.get(gpu, "No GPU behind it")
+    return f"{on}; {platform.machine()}, {len(os.sched_getaffinity(0))} processors."
 
-    def __init__(self, as_json, columns):
-        self.as_json, self.columns, self.rows = as_json, columns, []
+
+class Rows:
+    """Rows as they are measured: with --json printed at once, else one table at the end; with --svg drawn as well.
+
+    args: of parser(). columns: (key, heading). charts: of the rows, what chart.document() is to be given: (title, on what
+    it was measured, panels).
+    """
+
+    def __init__(self, args, columns, charts=None):
+        self.as_json, self.svg, self.columns, self.charts, self.rows = args.json, args.svg, columns, charts, []
 
     def add(self, row):
         self.rows.append(row)
@@ -36,6 +51,8 @@ class Rows:
             print(json.dumps(row), flush=True)
 
     def finish(self):
+        if self.svg and self.charts:
+            pathlib.Path(self.svg).write_text(chart.document(*self.charts(self.rows)))
         if self.as_json or not self.rows:
             return
         text = [[heading for _, heading in self.columns]]

@@ -258,6 +258,21 @@ def fetch(engine):
     return [what]
 
 
+def charts(rows):
+    """A panel for each scenario of the newest engine that ran."""
+    newest, panels = rows[-1]["engine"] if rows else "none", []
+    mine = [r for r in rows if r["engine"] == newest]
+    for scenario in dict.fromkeys(r["scenario"] for r in mine):
+        steps = list(enumerate([r for r in mine if r["scenario"] == scenario], 1))
+        lines = [(name, [(i, r[key] / MIB) for i, r in steps]) for key, name in
+                 (("backed_bytes", "backed"), ("needed_bytes", "pages that hold a live row"), ("limit_bytes", "what is promised at most"))]
+        static = max(r["static_bytes"] for _, r in steps) / MIB
+        panels.append(chart.Lines(f"{scenario}: without kvshim {static:.0f} MiB at every step", "step of the scenario", "MiB", lines,
+                                  steps=True,
+                                  dashed=("pages that hold a live row",), height=150))
+    return f"Memory behind the KV cache of llama.cpp ({newest}), step by step", where(), panels
+
+
 def bench():
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="the newest build only, and the first four scenarios")
@@ -269,9 +284,9 @@ def bench():
     scenarios = [s for s in SCENARIOS if s.name in args.scenario] if args.scenario else SCENARIOS[:4 if args.quick else None]
     if not engines or not scenarios:
         p.error("no such engine or scenario")
-    rows = Rows(args.json, [("engine", "engine"), ("scenario", "scenario"), ("step", "step"), ("live_tokens", "live"),
+    rows = Rows(args, [("engine", "engine"), ("scenario", "scenario"), ("step", "step"), ("live_tokens", "live"),
                             ("needed_bytes", "needed"), ("backed_bytes", "backed"), ("static_bytes", "static"),
-                            ("ratio", "ratio"), ("limit_bytes", "limit"), ("settled_ms", "ms"), ("verdict", "verdict")])
+                            ("ratio", "ratio"), ("limit_bytes", "limit"), ("settled_ms", "ms"), ("verdict", "verdict")], charts)
     ok = True
     with Folder(args.keep) as folder:
         try:

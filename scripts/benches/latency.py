@@ -16,7 +16,7 @@ import heapq
 import json
 import math
 
-from common import Rows, main, parser
+from common import Rows, chart, main, parser
 
 GIB = 1 << 30
 TOKEN = 131072  # bytes of KV per token of Llama-3.1-8B, f16
@@ -136,6 +136,18 @@ def row_of(peak, memory, got):
             "waited": blocked, "ratio": None, "peer_ratio": PEER.get(peak), "ok": True}
 
 
+def charts(rows):
+    def line(memory, key):
+        return [(r["peak"], r[key]) for r in rows if r["memory"] == memory]
+    times = [(f"{memory}, {name}", line(memory, key)) for memory in ("static", "shared") for name, key in (("mean", "mean_ms"), ("p99", "p99_ms"))]
+    return ("Time to first token of three models on one GPU under ramps: static partitions against a shared pool",
+            "Simulated: nothing of this was measured. Speeds fitted to the peer's published figures.",
+            [chart.Lines("Time to first token", "requests per second at the peak", "ms", times, log_y=True),
+             chart.Lines("Mean of static partitions / mean of the shared pool", "requests per second at the peak", "times",
+                         [("simulated here", line("shared", "ratio")), ("published by the peer", line("shared", "peer_ratio"))],
+                         mark=(1, "the same"))])
+
+
 def run():
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="three peaks")
@@ -152,7 +164,7 @@ def run():
     p.add_argument("--fill-gb-s", type=float, default=1200)
     p.add_argument("--ahead", type=int, default=1, help="chunks that the agent has ready before they are needed")
     args = p.parse_args()
-    rows, good = Rows(args.json, COLUMNS), True
+    rows, good = Rows(args, COLUMNS, charts), True
     total = int((args.memory_gib - MODELS * args.weights_gib) * GIB // TOKEN)
     for peak in (12, 16, 20) if args.quick else range(12, 21):
         static = row_of(peak, "static", simulate(peak, False, total, args))

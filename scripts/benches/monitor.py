@@ -88,6 +88,13 @@ def run_live(command, count):
     return seconds
 
 
+def charts(rows):
+    many = rows[0]["processes"] if rows else 0
+    return (f"What it costs to watch {many} processes with kvshim-stat, once a second", where(None),
+            [chart.Bars("By form of output", "% of one processor", ["load"], [(r["mode"], [r["load_pct"]]) for r in rows],
+                        mark=(PROMISE_PCT, "promise"))])
+
+
 def bench():
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="20 samples instead of 100")
@@ -96,8 +103,8 @@ def bench():
     args = p.parse_args()
     samples = 20 if args.quick else args.samples
     build = pathlib.Path(args.build).resolve()
-    rows = Rows(args.json, [("mode", "mode"), ("processes", "processes"), ("samples", "samples"),
-                            ("sample_ms", "ms/sample"), ("load_pct", "% of a core at 1 Hz"), ("verdict", "verdict")])
+    rows = Rows(args, [("mode", "mode"), ("processes", "processes"), ("samples", "samples"),
+                            ("sample_ms", "ms/sample"), ("load_pct", "% of a core at 1 Hz"), ("verdict", "verdict")], charts)
     ok = True
     with Folder(args.keep) as folder:
         where = folder / "segments"

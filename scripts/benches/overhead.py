@@ -20,9 +20,7 @@ import statistics
 import subprocess
 import sys
 
-from common import ROOT, Folder, Rows, Skip, main, parser
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
+from common import ROOT, Folder, Rows, Skip, chart, main, parser, where
 from callgrind import Missing, instructions, side_by_side  # noqa: E402
 
 BUDGET, BUDGET_NS = 150, 50
@@ -135,6 +133,23 @@ def timed(front, step):
     return took
 
 
+def charts(rows):
+    counts = [r for r in rows if r["instructions"] is not None]
+    timed = [r for r in rows if r.get("added_ns") is None and r.get("plain_ns")]
+    pairs = [r for r in rows if r.get("added_ns") is not None]
+    panels = [chart.Bars("Instructions in libkvshim.so", "instructions per call", ["instructions"],
+                         [(r["what"], [r["instructions"]]) for r in counts], log=True, mark=(BUDGET, f"a launch: {BUDGET} at most"))]
+    if timed:
+        panels.append(chart.Bars("Nanoseconds of a whole call", "ns per call", ["without the shim", "switched off", "with it"],
+                                 [(r["what"], [r["plain_ns"], r["off_ns"], r["shim_ns"]]) for r in timed], log=True))
+    if pairs:
+        panels.append(chart.Bars("Nanoseconds added to a launch, measured in pairs: lowest, median, highest process",
+                                 "ns per launch", ["lowest", "median", "highest"],
+                                 [(r["what"], [r["added_low_ns"], r["added_ns"], r["added_high_ns"]]) for r in pairs],
+                                 mark=(BUDGET_NS, f"{BUDGET_NS} at most")))
+    return "What an intercepted call costs", where(), panels
+
+
 def run():
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="fewer repetitions, no engine")
@@ -145,7 +160,7 @@ def run():
     before = json.loads(pathlib.Path(args.baseline).read_text()) if args.baseline else {}
     counts = {}
     build = (ROOT / args.build).resolve() if not pathlib.Path(args.build).is_absolute() else pathlib.Path(args.build)
-    rows = Rows(args.json, COLUMNS)
+    rows = Rows(args, COLUMNS, charts)
     with Folder(args.keep) as folder:
         try:
             counted = side_by_side([lambda c=c: per_call(build, folder, *c[:3]) for c in CLASSES])

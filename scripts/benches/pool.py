@@ -10,7 +10,7 @@ import datetime
 import pathlib
 import subprocess
 
-from common import MIB, ROOT, Rows, main, parser
+from common import MIB, ROOT, Rows, chart, main, parser, where
 
 FIT = [("pool", "pool"), ("capacity_bytes", "MiB"), ("refused", "refused"), ("peak_bytes", "peak MiB"),
        ("inside", "lost inside"), ("outside", "free, but split"), ("looks", "looks/call"), ("ns", "ns/call")]
@@ -42,6 +42,16 @@ def lines_of(args, mode, text):
     return [line.split() for line in out.splitlines()]
 
 
+def charts(fits, ahead):
+    parts = [("lost inside blocks", "inside"), ("free, but split", "outside")]
+    return (f"The cooperative pool on the lengths of {fits[0]['requests'] if fits else 0} recorded requests", where(None),
+            [chart.Bars("Most memory in use", "MiB", ["peak"], [(r["pool"], [r["peak_bytes"] / MIB]) for r in fits]),
+             chart.Bars("Memory that nobody can use, at the peak", "share of it", [name for name, _ in parts],
+                        [(r["pool"], [r[key] for _, key in parts]) for r in fits]),
+             chart.Bars("Requests that had to wait for a page to be mapped, by what is known ahead", "requests", ["stalls"],
+                        [(r["sight"], [r["stalls"]]) for r in ahead])])
+
+
 def run():
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="1,000 requests")
@@ -54,14 +64,14 @@ def run():
     text = requests(args.trace, args.prefill, args.decode_ms, 1000 if args.quick else 0)
     common = {"bench": "pool", "requests": text.count("\n"), "capacity_bytes": args.capacity_mib * MIB,
               "token_bytes": args.token_bytes, "ok": True}
-    rows = Rows(args.json, FIT)
+    rows = fits = Rows(args, FIT)
     for name, _, refused, peak, inside, outside, looks, ns in lines_of(args, "fit", text):
         rows.add({**common, "pool": name, "refused": int(refused), "peak_bytes": float(peak) * MIB,
                   "inside": float(inside), "outside": float(outside), "looks": float(looks), "ns": int(ns)})
     rows.finish()
     if not args.json:
         print()
-    rows = Rows(args.json, AHEAD)
+    rows = Rows(args, AHEAD, lambda found: charts(fits.rows, found))
     for name, served, stalls, ahead, backed in lines_of(args, "predict", text):
         rows.add({**common, "sight": name, "served": int(served), "stalls": int(stalls),
                   "ahead_bytes": float(ahead) * MIB, "backed_bytes": float(backed) * MIB})

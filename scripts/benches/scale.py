@@ -30,7 +30,7 @@ def run():
     p.add_argument("--quick", action="store_true", help="fewer and smaller steps")
     args = p.parse_args()
     build = (ROOT / args.build).resolve()
-    rows, good = Rows(args.json, COLUMNS), True
+    rows, good = Rows(args, COLUMNS), True
     with Folder(args.keep) as folder:
         try:
             points = []

@@ -245,27 +245,13 @@ def mismatches(server, wanted):
     return bad if reports else bad + 1
 
 
-def draw(path, servers, sampler, static):
-    """Memory over time per process, drawn by hand: no library is needed."""
-    width, height, left, top = 860, 300, 60, 20
-    end = max(s[0] for s in sampler.samples) or 1
-    most = max(s[1] for s in sampler.samples) * 1.1 or 1
-    def line(samples, colour, column=1):
-        points = " ".join(f"{left + s[0] / end * (width - 80):.1f},{top + height - s[column] / most * height:.1f}" for s in samples)
-        return f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{points}"/>'
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height + 70}" font-family="sans-serif" font-size="12">',
-             f'<rect x="{left}" y="{top}" width="{width - 80}" height="{height}" fill="none" stroke="#999"/>']
-    for i, (server, colour) in enumerate(zip(servers, ("#1f77b4", "#d95f02", "#2a9d4a"))):
-        parts.append(line(server.samples, colour))
-        parts.append(f'<text x="{left + i * 110}" y="{top + height + 40}" fill="{colour}">engine {i}</text>')
-    parts.append(line(sampler.samples, "#222"))
-    parts.append(line(sampler.samples, "#bbb", 2))
-    parts.append(f'<text x="{left + 330}" y="{top + height + 40}" fill="#222">all together</text>')
-    parts.append(f'<text x="{left + 430}" y="{top + height + 40}" fill="#999">live rows</text>')
-    parts.append(f'<text x="{left + 510}" y="{top + height + 40}">reserved, off the scale: {static / GIB:.0f} GiB</text>')
-    parts.append(f'<text x="4" y="{top + 10}">{most / MIB:.0f} MiB</text><text x="30" y="{top + height}">0</text>')
-    parts.append(f'<text x="{width - 60}" y="{top + height + 18}">{end:.0f} s</text></svg>')
-    pathlib.Path(path).write_text("\n".join(parts) + "\n")
+def over_time(shape, servers, sampler, static):
+    """A panel: memory over time per process."""
+    lines = [(f"engine {server.number}", [(at, held / MIB) for at, held in server.samples]) for server in servers]
+    lines += [("all together", [(s[0], s[1] / MIB) for s in sampler.samples]), ("live rows", [(s[0], s[2] / MIB) for s in sampler.samples])]
+    tight = shape.name == "tight"
+    return chart.Lines(f"{shape.name}: a device of {shape.device / GIB:.1f} GiB, {static / GIB:.1f} GiB are reserved", "seconds",
+                       "MiB of the device", lines, mark=(shape.device / MIB, "the device") if tight else None)
 
 
 def server_row(server, wanted, shape):
@@ -297,8 +283,8 @@ def total_row(servers, sampler, shape):
             "saved": 1 - time_mean(sampler.samples, 1) / static if static else 0}
 
 
-def run_shape(args, folder, shape, work, path, rows):
-    """Adds the rows of one device. True if nothing failed and it is about what it should be about."""
+def run_shape(args, folder, shape, work, path, rows, panels):
+    """Adds the rows of one device and its panel. True if nothing failed and it is about what it should be about."""
     ok = True
     options = ["--model", path, "--ctx", str(shape.ctx), "--seqs", str(shape.seqs)]
     wanted = [alone(args, folder, shape, i, plan, options) for i, plan in enumerate(work)]
@@ -317,9 +303,7 @@ def run_shape(args, folder, shape, work, path, rows):
         rows.add(latency_row("event", name, events[name], shape))
     total = total_row(servers, sampler, shape)
     rows.add(total)
-    if args.svg:
-        at = pathlib.Path(args.svg)
-        draw(at if shape.name == "roomy" else at.with_stem(at.stem + "-tight"), servers, sampler, total["reserved_bytes"])
+    panels.append(over_time(shape, servers, sampler, total["reserved_bytes"]))
     # What the figures are about: more is reserved than there is. (That never more is used than there is the software
     # GPU sees to; on the tight device our sum may be above it, since the processes are not read at one instant.)
     return ok and total["over"] >= 2 and (shape.name == "tight" or total["peak_bytes"] <= shape.device)
@@ -334,7 +318,6 @@ def bench():
     p.add_argument("--graphs", action="store_true", help="let the engines make CUDA graphs")
     p.add_argument("--tight-mib", type=int, default=720, help="size of the small device (720)")
     p.add_argument("--only", choices=("roomy", "tight"), help="one of the two devices")
-    p.add_argument("--svg", metavar="FILE", help="memory over time per process; FILE-tight of the small device")
     args = p.parse_args()
     args.build = pathlib.Path(args.build).resolve()
     shapes = [Shape(args, name) for name in ("roomy", "tight") if args.only in (None, name)]
@@ -342,15 +325,17 @@ def bench():
         work = [plans(args, shape) for shape in shapes]
     except (OSError, ValueError, KeyError) as why:
         raise Failure(f"{args.trace}: {why}: expected CSV with TIMESTAMP, ContextTokens, GeneratedTokens")
-    rows = Rows(args.json, [("device", "device"), ("row", "row"), ("name", "name"), ("requests", "requests"), ("failed_requests", "failed"),
+    panels = []
+    rows = Rows(args, [("device", "device"), ("row", "row"), ("name", "name"), ("requests", "requests"), ("failed_requests", "failed"),
                             ("content_mismatches", "mismatches"), ("reserved_bytes", "reserved"), ("peak_bytes", "peak"),
                             ("mean_bytes", "mean"), ("oracle_peak_bytes", "oracle peak"), ("oracle_mean_bytes", "mean"),
                             ("evictions", "evictions"), ("moved_out_bytes", "out"), ("pages_spilled", "spilled"),
                             ("waits", "waits"), ("sequences", "sequences"), ("static_sequences", "static holds"),
-                            ("n", "n"), ("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("max", "max")])
+                            ("n", "n"), ("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("max", "max")],
+                lambda _: ("Device memory of three llama.cpp engines over time", where(), panels))
     with Folder(args.keep) as folder:
         path = model(args.build / "tests/engines/models", "--layers", str(shapes[0].layers))
-        ok = all([run_shape(args, folder, shape, steps, path, rows) for shape, steps in zip(shapes, work)])
+        ok = all([run_shape(args, folder, shape, steps, path, rows, panels) for shape, steps in zip(shapes, work)])
         rows.finish()
     return ok
 

@@ -66,16 +66,27 @@ def run(place, shim, settings, options, sleeping):
     return times, at_work, asleep
 
 
+def charts(rows, gpu):
+    def bars(names, divisor):
+        return list(names.values()), [(f"{r['layers']} layers", [r[key] / divisor for key in names]) for r in rows]
+    held = bars({"awake_bytes": "at work", "asleep_bytes": "asleep", "left_bytes": "of that native"}, MIB)
+    took = bars({"token_ms": "a token at work", "wake_ms": "first token after a sleep", "wake_again_ms": "after another sleep",
+                 "reload_ms": "first token of a new process"}, 1)
+    return ("What an idle llama.cpp engine holds, and how soon it is back", where(gpu),
+            [chart.Bars("Device memory", "MiB", *held), chart.Bars("Time", "ms", *took, log=True)])
+
+
 def bench():
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="a small model only")
     p.add_argument("--gpu", choices=("sim", "real"), default="sim")
     p.add_argument("--context", type=int, default=32768)
     args = p.parse_args()
-    rows = Rows(args.json, [("layers", "layers"), ("awake_bytes", "awake"), ("asleep_bytes", "asleep"), ("left_bytes", "native"),
+    rows = Rows(args, [("layers", "layers"), ("awake_bytes", "awake"), ("asleep_bytes", "asleep"), ("left_bytes", "native"),
                             ("moved_bytes", "moved"), ("token_ms", "token ms"), ("wake_ms", "wake ms"), ("reload_ms", "reload ms"),
                             ("copied_bytes", "copied again"), ("wake_again_ms", "wake ms"),
-                            ("content_mismatches", "mismatches"), ("verdict", "verdict")])
+                            ("content_mismatches", "mismatches"), ("verdict", "verdict")],
+                lambda found: charts(found, args.gpu))
     ok = True
     with Folder(args.keep) as folder:
         for layers in (4,) if args.quick else (4, 32):
