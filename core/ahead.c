@@ -45,7 +45,7 @@ int kv_touch_ahead(struct kv_space *space, struct kv_reservation *r, const struc
 		!atomic_load_explicit(&r->paused, memory_order_relaxed))
 		n = collect(r, ranges, n_ranges, series);
 	if (n)
-		error = kv_back_at_hand(r, series, n);
+		error = kv_back_unneeded(r, series, n);
 	for (uint32_t i = 0; i < n; i++) {
 		struct kv_page *page = &r->pages[series[i].first];
 

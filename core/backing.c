@@ -26,12 +26,31 @@ void kv_back_count(struct kv_space *space)
 	atomic_store_explicit(&space->last_submission_ns, kv_gpu_now(space), memory_order_relaxed);
 }
 
+/* Where the memory of pages may come from. */
+struct source {
+	bool may_spill; /* from the host, if the device has none */
+	uint64_t *paid; /* not NULL: only so many bytes, which have been charged */
+};
+
+/* A handle out of what has been charged. */
+static int paid_memory(struct kv_space *space, uint64_t *paid, kv_gpu_handle *ret_handle)
+{
+	int error;
+
+	if (*paid < space->page_size)
+		return -ENOMEM;
+	error = kv_gpu_handle_create_charged(space, space->page_size, KV_GPU_DEVICE, ret_handle);
+	if (error == 0)
+		*paid -= space->page_size;
+	return error;
+}
+
 /*
  * A handle for one page. ret_where: 0 or KV_PAGE_HOST. Spares come first, so that there is nothing
- * to trim when the device is full; what is left then is the host budget, if may_spill.
+ * to trim when the device is full; what is left then is the host budget, if it may be spilled.
  */
-static int page_memory(
-	struct kv_space *space, bool may_spill, kv_gpu_handle *ret_handle, uint8_t *ret_where)
+static int page_memory(struct kv_space *space, const struct source *source,
+	kv_gpu_handle *ret_handle, uint8_t *ret_where)
 {
 	kv_gpu_handle handle = kv_spare_pop(space);
 	int error;
@@ -41,8 +60,10 @@ static int page_memory(
 		*ret_handle = handle;
 		return 0;
 	}
+	if (source->paid)
+		return paid_memory(space, source->paid, ret_handle);
 	error = kv_gpu_handle_create(space, space->page_size, KV_GPU_DEVICE, ret_handle);
-	if (error != -ENOMEM || !may_spill)
+	if (error != -ENOMEM || !source->may_spill)
 		return error;
 	if (!kv_budget_take(space, space->page_size))
 		return -ENOMEM;
@@ -123,7 +144,8 @@ static int fill(struct kv_reservation *r, uint64_t first, uint64_t end, bool *re
 }
 
 /* Maps and starts to fill one run. On failure the run is as it was. */
-static int back_run(struct kv_reservation *r, uint64_t first, uint64_t end, bool may_spill)
+static int back_run(
+	struct kv_reservation *r, uint64_t first, uint64_t end, const struct source *source)
 {
 	struct kv_space *space = kv_reservation_space_of(r);
 	bool queued = false;
@@ -137,7 +159,7 @@ static int back_run(struct kv_reservation *r, uint64_t first, uint64_t end, bool
 		kv_page_set(r, i, KV_PAGE_BUSY);
 		if (kv_page_has_memory(&r->pages[i]))
 			continue;
-		error = page_memory(space, may_spill, &handle, &where);
+		error = page_memory(space, source, &handle, &where);
 		if (error < 0)
 			goto fail;
 		error = kv_gpu_map(space, kv_page_addr(r, i), r->page_size, handle);
@@ -192,8 +214,8 @@ static void commit(struct kv_reservation *r, uint64_t first, uint64_t end)
 }
 
 /* Starts to back what needs it in [first, end). *ret_queued: some of it was. */
-static int back_pages(
-	struct kv_reservation *r, uint64_t first, uint64_t end, bool may_spill, bool *ret_queued)
+static int back_pages(struct kv_reservation *r, uint64_t first, uint64_t end,
+	const struct source *source, bool *ret_queued)
 {
 	uint64_t a = first, b;
 	int error = 0;
@@ -205,7 +227,7 @@ static int back_pages(
 			break;
 		for (b = a + 1; b < end && needs_memory(&r->pages[b]); b++)
 			;
-		error = back_run(r, a, b, may_spill);
+		error = back_run(r, a, b, source);
 		if (error == 0)
 			*ret_queued = true;
 		a = b;
@@ -227,8 +249,8 @@ static void count_restore(struct kv_reservation *r, uint64_t before, uint64_t st
 }
 
 /* With what is to be had now. */
-static int back_now(
-	struct kv_reservation *r, const struct kv_series *series, uint32_t n, bool may_spill)
+static int back_now(struct kv_reservation *r, const struct kv_series *series, uint32_t n,
+	const struct source *source)
 {
 	struct kv_space *space = kv_reservation_space_of(r);
 	uint64_t n_evicted = r->n_in_state[KV_PAGE_EVICTED];
@@ -239,7 +261,7 @@ static int back_now(
 	if (r->n_in_state[KV_PAGE_EMPTY] + n_evicted == 0)
 		return 0;
 	for (uint32_t i = 0; i < n && error == 0; i++)
-		error = back_pages(r, series[i].first, series[i].end, may_spill, &queued);
+		error = back_pages(r, series[i].first, series[i].end, source, &queued);
 	if (!queued)
 		return error;
 	flush_error = kv_gpu_flush(space);
@@ -279,10 +301,10 @@ int kv_back_series(struct kv_reservation *r, const struct kv_series *series, uin
 	struct kv_space *space = kv_reservation_space_of(r);
 	uint64_t start_ns, missing, least = UINT64_MAX;
 	uint32_t n_refusals = 0;
-	bool last = !space->sink.ledger.ops;
-	int error = back_now(r, series, n, last);
+	struct source source = {.may_spill = !space->sink.ledger.ops};
+	int error = back_now(r, series, n, &source);
 
-	if (error != -ENOMEM || last)
+	if (error != -ENOMEM || source.may_spill)
 		return error;
 	start_ns = kv_gpu_now(space);
 	do {
@@ -290,17 +312,31 @@ int kv_back_series(struct kv_reservation *r, const struct kv_series *series, uin
 		n_refusals = missing < least ? 0 : n_refusals + 1;
 		least = missing < least ? missing : least;
 		kv_reservation_unlock(r);
-		last = kv_ledger_wait(space, missing, start_ns) < 0 || n_refusals == REFUSALS_MAX;
+		source.may_spill =
+			kv_ledger_wait(space, missing, start_ns) < 0 || n_refusals == REFUSALS_MAX;
 		kv_reservation_lock(r);
 		r->changed = true; /* for the caller, who looks whether this was a slow one */
-		error = back_now(r, series, n, last);
-	} while (error == -ENOMEM && !last);
+		error = back_now(r, series, n, &source);
+	} while (error == -ENOMEM && !source.may_spill);
 	return error;
 }
 
-int kv_back_at_hand(struct kv_reservation *r, const struct kv_series *series, uint32_t n)
+int kv_back_unneeded(struct kv_reservation *r, const struct kv_series *series, uint32_t n)
 {
-	return back_now(r, series, n, false);
+	struct kv_space *space = kv_reservation_space_of(r);
+	uint64_t bytes = bytes_missing(r, series, n), paid;
+	struct source source = {.paid = &paid};
+	int error;
+
+	if (bytes == 0)
+		return 0;
+	paid = kv_sub_sat(bytes, kv_spare_bytes(space));
+	error = kv_unneeded_take(space, paid);
+	if (error < 0)
+		return error;
+	error = back_now(r, series, n, &source);
+	kv_unneeded_give(space, paid);
+	return error;
 }
 
 int kv_back(struct kv_reservation *r, uint64_t first, uint64_t end)

@@ -19,8 +19,9 @@ struct kv_series {
 	uint64_t first, end;
 };
 int kv_back_series(struct kv_reservation *r, const struct kv_series *series, uint32_t n);
-/* The same with what is at hand: nobody is asked or waited for, and nothing is spilled. */
-int kv_back_at_hand(struct kv_reservation *r, const struct kv_series *series, uint32_t n);
+/* The same for pages that nobody needs yet, with memory that nobody will miss (kv_unneeded_take()):
+ * nobody is asked or waited for, and nothing is spilled. -ENOMEM: there is none. */
+int kv_back_unneeded(struct kv_reservation *r, const struct kv_series *series, uint32_t n);
 /* The same for all pages, with one handle if r is static and nothing of it is mapped. */
 int kv_back_whole(struct kv_reservation *r);
 /* Notes that a submission took the slow path. */

@@ -114,6 +114,50 @@ static int ledger_charge(void *ctx, uint64_t bytes)
 	return error;
 }
 
+/* Raises the charge so that bytes more can be used, if nobody will miss them. The ledger's mutex is
+ * held. */
+static int refill_unneeded(struct kv_coord *coord, uint64_t bytes, uint64_t keep)
+{
+	struct kv_coord_ledger *l = coord->ledger;
+	struct kv_coord_snapshot *s = &l->scratch.snapshot;
+	uint64_t needed, unused;
+	int error = -ENOMEM;
+
+	if (lock(coord, LOCK_NS) < 0)
+		return -ENOMEM;
+	kv_coord_snapshot(coord, 0, l->config.residency_ns, l->config.wait_ns, s);
+	needed = kv_coord_minus(l->used + bytes, l->charged);
+	unused = kv_coord_minus(s->policy.capacity, s->charged);
+	if (!__atomic_load_n(&coord->file.segment->n_waiting, __ATOMIC_RELAXED) && unused >= keep &&
+		unused - keep >= needed && kv_policy_grant(&s->policy, s->me, needed) == needed) {
+		error = 0;
+		if (needed)
+			raise_by(coord, needed);
+	}
+	kv_coord_unlock(coord);
+	return error;
+}
+
+static int ledger_charge_unneeded(void *ctx, uint64_t bytes, uint64_t keep)
+{
+	struct kv_coord *coord = ctx;
+	struct kv_coord_ledger *l = coord->ledger;
+	int error = 0;
+
+	pthread_mutex_lock(&l->mutex);
+	if (kv_coord_is_mine(coord)) {
+		error = bytes > UINT64_MAX - l->used ? -ENOMEM
+						     : refill_unneeded(coord, bytes, keep);
+		if (!error) {
+			l->used += bytes;
+			/* release: see ledger_charge() */
+			__atomic_store_n(&account_of(coord)->held, l->used, __ATOMIC_RELEASE);
+		}
+	}
+	pthread_mutex_unlock(&l->mutex);
+	return error;
+}
+
 /* ---- down: without it ---- */
 
 /* The ledger's mutex is held. Keeps so many bytes of the lease. */
@@ -343,6 +387,7 @@ static const struct kv_ledger_ops ledger_ops = {
 	.settle = ledger_settle,
 	.could_get = ledger_could_get,
 	.charge = ledger_charge,
+	.charge_unneeded = ledger_charge_unneeded,
 	.uncharge = ledger_uncharge,
 	.wait = ledger_wait,
 	.seen = ledger_seen,

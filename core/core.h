@@ -233,11 +233,12 @@ int kv_touch_ranges(struct kv_reservation *r, const struct kv_range *ranges, uin
 
 /*
  * [outside] By the agent of the space: the pages that the ranges lie in will probably be touched
- * soon: those that are EMPTY get memory, if some is at hand: no other process is asked, no host
- * memory is taken, nobody waits. Unless they are touched they go as if kv_release_later() had been
- * called. Static, managed and paused reservations and those of another space are left alone.
- * Counted in pages_ahead and, when touched, in pages_ahead_used. At most 256 pages. -ENOMEM: there
- * is none; errors of gpu_ops. What was backed before an error stays.
+ * soon: those that are EMPTY get memory, if nobody will miss it: a sixty-fourth of the device stays
+ * free beyond it, no process waits for memory or is asked for some, no host memory is taken. Unless
+ * they are touched they go as if kv_release_later() had been called. Static, managed and paused
+ * reservations and those of another space are left alone. Counted in pages_ahead and, when touched,
+ * in pages_ahead_used. At most 256 pages. -ENOMEM: there is none; errors of gpu_ops. What was
+ * backed before an error stays.
  */
 int kv_touch_ahead(struct kv_space *space, struct kv_reservation *r, const struct kv_range *ranges,
 	uint32_t n_ranges);
@@ -361,6 +362,9 @@ int kv_space_resume(struct kv_space *space, const char *tag, uint64_t *ret_bytes
  * host memory.
  */
 int kv_reap(struct kv_space *space, uint64_t *ret_bytes);
+/* [outside] The same, and pages whose memory is kept for a while, or came ahead: somebody needs it.
+ */
+int kv_reap_spares(struct kv_space *space, uint64_t *ret_bytes);
 /* [hot] True if kv_reap() may find something. */
 bool kv_space_is_marked(const struct kv_space *space);
 

@@ -418,9 +418,8 @@ int kv_evict_all(struct kv_core *core)
 	return first_error;
 }
 
-/* True if a page of the space has been marked for a reap: nobody is to wait at the gate for
- * nothing. */
-static bool has_marks(struct kv_space *space)
+/* True if a page of the space has one of the marks: nobody is to wait at the gate for nothing. */
+static bool has_marks(struct kv_space *space, uint16_t marks)
 {
 	struct kv_reservation *r;
 	uint64_t base = 0;
@@ -431,19 +430,21 @@ static bool has_marks(struct kv_space *space)
 			continue;
 		kv_lock_take(&r->lock);
 		for (uint64_t i = 0; i < r->n_pages && !found; i++)
-			found = r->pages[i].flags & (MAYBE_ZERO | KV_PAGE_DEAD);
+			found = r->pages[i].flags & marks;
 		kv_lock_drop(&r->lock);
 	}
 	return found;
 }
 
-int kv_reap(struct kv_space *space, uint64_t *ret_bytes)
+static int reap(struct kv_space *space, bool spares, uint64_t *ret_bytes)
 {
-	struct sweep sweep = {.space = space, .wanted = UINT64_MAX, .keep = true};
+	struct sweep sweep = {.space = space, .wanted = UINT64_MAX, .spares = spares, .keep = true};
+	uint16_t marks = MAYBE_ZERO | KV_PAGE_DEAD | (spares ? KV_PAGE_SPARE : 0);
+	bool marked = atomic_exchange(&space->marked, false) || spares;
 	uint64_t start;
 	int error;
 
-	if (!atomic_exchange(&space->marked, false) || !has_marks(space)) {
+	if (!marked || !has_marks(space, marks)) {
 		kv_host_collect(space);
 		if (ret_bytes)
 			*ret_bytes = 0;
@@ -462,6 +463,16 @@ int kv_reap(struct kv_space *space, uint64_t *ret_bytes)
 	if (sweep.error < 0)
 		kv_space_mark(space); /* what is left is for the next time */
 	return sweep_end(&sweep, start, ret_bytes);
+}
+
+int kv_reap(struct kv_space *space, uint64_t *ret_bytes)
+{
+	return reap(space, false, ret_bytes);
+}
+
+int kv_reap_spares(struct kv_space *space, uint64_t *ret_bytes)
+{
+	return reap(space, true, ret_bytes);
 }
 
 bool kv_space_is_marked(const struct kv_space *space)

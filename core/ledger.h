@@ -25,6 +25,12 @@ struct kv_ledger_ops {
 	int (*charge)(void *ctx, uint64_t bytes);
 	void (*uncharge)(void *ctx, uint64_t bytes);
 	/*
+	 * May be NULL. Charges bytes (0: only looks) for pages that nobody needs yet, if nobody
+	 * will miss them: no process waits for memory, and keep bytes of the device stay with
+	 * nobody afterwards. -ENOMEM: not now. Asks nobody.
+	 */
+	int (*charge_unneeded)(void *ctx, uint64_t bytes, uint64_t keep);
+	/*
 	 * Asks others to give, and waits until bytes can be charged or start_ns (CLOCK_MONOTONIC)
 	 * lies further back than the bound. spare: what this process has at hand. No lock may be
 	 * held. 0: try again; -ENOMEM: nobody can give so much now, do without.
@@ -67,5 +73,8 @@ struct kv_ledger {
  * agent.
  */
 uint64_t kv_space_give(struct kv_space *space, uint64_t bytes, bool busy_too);
+/* [outside] The first part of it: spare handles; then, which takes a drain, dead pages and those
+ * that are only kept or came ahead. */
+uint64_t kv_space_give_unused(struct kv_space *space, uint64_t bytes);
 
 #endif

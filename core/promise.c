@@ -168,6 +168,35 @@ int kv_space_admit_native(struct kv_space *space, uint64_t size)
 	return 0;
 }
 
+/* What must stay free beyond pages that nobody needs yet: a sixty-fourth of the device, more than
+ * one growth step of most models. */
+#define KEEP_SHIFT 6
+
+int kv_unneeded_take(struct kv_space *space, uint64_t bytes)
+{
+	const struct kv_ledger *ledger = &space->sink.ledger;
+	uint64_t free_bytes, total;
+	int error = kv_gpu_memory_info(space, &free_bytes, &total);
+
+	if (error < 0)
+		return error;
+	if (free_bytes < kv_add_sat(bytes, total >> KEEP_SHIFT))
+		return -ENOMEM;
+	if (!ledger->ops)
+		return 0;
+	if (ledger->ops->charge_unneeded)
+		return ledger->ops->charge_unneeded(ledger->ctx, bytes, total >> KEEP_SHIFT);
+	return bytes ? ledger->ops->charge(ledger->ctx, bytes) : 0;
+}
+
+void kv_unneeded_give(struct kv_space *space, uint64_t bytes)
+{
+	const struct kv_ledger *ledger = &space->sink.ledger;
+
+	if (bytes && ledger->ops)
+		ledger->ops->uncharge(ledger->ctx, bytes);
+}
+
 bool kv_budget_take(struct kv_space *space, uint64_t size)
 {
 	uint64_t taken = kv_counted(&space->host_taken);
@@ -229,12 +258,9 @@ static bool others_hold(struct kv_space *space, uint64_t size)
 bool kv_space_make_room(struct kv_space *space, uint64_t size)
 {
 	const struct kv_ledger *ledger = &space->sink.ledger;
-	uint64_t bytes = kv_space_trim(space, size);
+	uint64_t bytes = kv_space_give_unused(space, size);
 	int error;
 
-	/* What transient kernels have left behind comes next: that takes a drain. */
-	if (bytes < size && kv_reap(space, NULL) == 0)
-		bytes += kv_space_trim(space, size - bytes);
 	if (bytes >= size || !ledger->ops)
 		return bytes > 0;
 	/* Idle neighbours' caches must not keep an engine from starting. What was granted for pages

@@ -226,6 +226,14 @@ void kv_budget_give(struct kv_space *space, uint64_t size);
  */
 int kv_ledger_wait(struct kv_space *space, uint64_t bytes, uint64_t start_ns);
 
+/*
+ * Charges bytes (0: only looks) for pages that nobody needs yet: they must be there, a part of the
+ * device beyond them must stay free, and nobody may wait. The mutex of one reservation may be held.
+ * -ENOMEM: not now; errors of memory_info. What was not used of it goes back by kv_unneeded_give().
+ */
+int kv_unneeded_take(struct kv_space *space, uint64_t bytes);
+void kv_unneeded_give(struct kv_space *space, uint64_t bytes);
+
 /* ---- quiesce.c ---- */
 
 /*
@@ -297,6 +305,14 @@ static inline int kv_gpu_range_free(struct kv_space *space, kv_gpu_addr addr, ui
 	return space->ops->range_free(space->gpu, addr, size);
 }
 
+/* What it takes has been charged, or is no device memory. */
+static inline int kv_gpu_handle_create_charged(struct kv_space *space, uint64_t size,
+	enum kv_gpu_location where, kv_gpu_handle *ret_handle)
+{
+	kv_gpu_count(space);
+	return space->ops->handle_create(space->gpu, size, where, ret_handle);
+}
+
 /* Device memory is charged before it is created. -ENOMEM: the driver or the ledger has none. */
 static inline int kv_gpu_handle_create(struct kv_space *space, uint64_t size,
 	enum kv_gpu_location where, kv_gpu_handle *ret_handle)
@@ -309,8 +325,7 @@ static inline int kv_gpu_handle_create(struct kv_space *space, uint64_t size,
 		kv_count(&space->denied, 1);
 		return -ENOMEM;
 	}
-	kv_gpu_count(space);
-	error = space->ops->handle_create(space->gpu, size, where, ret_handle);
+	error = kv_gpu_handle_create_charged(space, size, where, ret_handle);
 	if (error < 0 && charged)
 		ledger->ops->uncharge(ledger->ctx, size);
 	return error;

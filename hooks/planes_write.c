@@ -203,6 +203,8 @@ uint32_t kv_planes_ahead(const struct kv_space *space, uint64_t *pages, uint32_t
 			uint32_t near = NEAR;
 
 			if (GET(w->ahead) == NEAR && kv_reservation_space(r) == space &&
+				GET(w->high) - kv_reservation_base(r) <
+					kv_reservation_reserved(r) &&
 				atomic_compare_exchange_strong_explicit(&w->ahead, &near, ASKED,
 					memory_order_relaxed, memory_order_relaxed))
 				pages[n++] = GET(w->high);

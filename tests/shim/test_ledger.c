@@ -490,3 +490,34 @@ Test(shared_ledger, of_those_killed_while_they_grow_nothing_stays_charged)
 	cr_assert_eq(wait_for(&watcher, DEVICE), 0);
 	check(&watcher);
 }
+
+Test(shared_ledger, what_nobody_needs_yet_is_charged_only_if_nobody_will_miss_it)
+{
+	struct member a = member(0, 0), b = member(0, 0);
+	const struct kv_ledger_ops *ops = a.ledger.ops;
+
+	cr_assert_eq(charge(&b, DEVICE - 20 * PAGE), 0);
+	cr_assert_eq(ops->charge_unneeded(a.ledger.ctx, 11 * PAGE, 10 * PAGE), -ENOMEM);
+	cr_assert_eq(ops->charge_unneeded(a.ledger.ctx, UINT64_MAX, 0), -ENOMEM);
+	cr_assert_eq(ops->charge_unneeded(a.ledger.ctx, 10 * PAGE, 10 * PAGE), 0);
+	cr_assert_eq(account(&a)->held, 10 * PAGE);
+	cr_assert_eq(ops->charge_unneeded(a.ledger.ctx, 1, 10 * PAGE), -ENOMEM);
+	cr_assert_eq(ops->charge_unneeded(a.ledger.ctx, 0, 10 * PAGE), 0);
+	check(&a);
+	/* somebody waits: not even what is its own already */
+	uncharge(&a, 5 * PAGE);
+	account(&b)->asked = PAGE;
+	kv_coord_segment(a.coord)->n_waiting = 1;
+	cr_assert_eq(ops->charge_unneeded(a.ledger.ctx, PAGE, 0), -ENOMEM);
+	cr_assert_eq(ops->charge_unneeded(a.ledger.ctx, 0, 0), -ENOMEM);
+	account(&b)->asked = 0;
+	kv_coord_segment(a.coord)->n_waiting = 0;
+	cr_assert_eq(ops->charge_unneeded(a.ledger.ctx, PAGE, 0), 0);
+	cr_assert_eq(account(&a)->held, 6 * PAGE);
+	check(&a);
+	/* who has left is alone */
+	kv_coord_leave(a.coord);
+	cr_assert_eq(ops->charge_unneeded(a.ledger.ctx, DEVICE, 0), 0);
+	uncharge(&a, DEVICE);
+	check(&b);
+}

@@ -70,9 +70,8 @@ Test(ahead, asks_nobody_and_takes_no_host_memory)
 	fixture_open(&f, (struct fixture_options){.device_pages = 4, .host_pages = 8});
 	EXPECT(buffer_new(&f, 8 * P, &b), 0);
 	EXPECT(app_write(&f, &b, 0, 3 * P, 5), 0);
-	EXPECT(ahead(&f, &b, 3, 1), 0);
-	EXPECT(ahead(&f, &b, 4, 4), -ENOMEM);
-	EXPECT(pages_in(&b, KV_PAGE_BACKED), 4);
+	EXPECT(ahead(&f, &b, 3, 2), -ENOMEM);
+	EXPECT(pages_in(&b, KV_PAGE_BACKED), 3);
 	EXPECT(pages_in(&b, KV_PAGE_SPILLED), 0);
 	EXPECT_SANE(&f);
 	EXPECT(app_write(&f, &b, 3 * P, 2 * P, 6), 0); /* who needs it may spill */
@@ -127,4 +126,47 @@ Test(ahead, fails_at_any_call_without_a_trace)
 		EXPECT(buffer_free(&f, &b), 0);
 		CLOSE(&f);
 	}
+}
+
+Test(ahead, leaves_a_sixty_fourth_of_the_device_to_those_who_need_it)
+{
+	struct fixture f;
+	struct buffer b;
+
+	fixture_open(&f, (struct fixture_options){.device_pages = 128});
+	EXPECT(buffer_new(&f, 128 * P, &b), 0);
+	EXPECT(app_write(&f, &b, 0, 120 * P, 5), 0);
+	EXPECT(ahead(&f, &b, 120, 7), -ENOMEM);
+	EXPECT(pages_in(&b, KV_PAGE_BACKED), 120);
+	EXPECT(ahead(&f, &b, 120, 6), 0);
+	EXPECT(pages_in(&b, KV_PAGE_BACKED), 126);
+	EXPECT(ahead(&f, &b, 126, 1), -ENOMEM);
+	EXPECT(app_write(&f, &b, 120 * P, 8 * P, 6), 0);
+	EXPECT(app_read(&f, &b, 0, 128 * P), 0);
+	EXPECT_SANE(&f);
+	EXPECT(buffer_free(&f, &b), 0);
+	CLOSE(&f);
+}
+
+Test(ahead, of_anything_the_pages_go_first_to_whoever_needs_memory)
+{
+	struct fixture f;
+	struct buffer b;
+
+	fixture_open(&f, (struct fixture_options){.device_pages = 128, .linger_ns = LINGER});
+	EXPECT(buffer_new(&f, 100 * P, &b), 0);
+	EXPECT(app_write(&f, &b, 0, 50 * P, 5), 0);
+	EXPECT(ahead(&f, &b, 50, 10), 0);
+	/* a neighbour asks for what nobody uses */
+	EXPECT(kv_space_give(f.space, 4 * P, false) >= 4 * P, true);
+	EXPECT(pages_in(&b, KV_PAGE_BACKED), 50);
+	EXPECT(pages_in(&b, KV_PAGE_EVICTED), 0);
+	/* a native allocation of the program does not fit */
+	EXPECT(ahead(&f, &b, 50, 10), 0);
+	EXPECT(kv_space_make_room(f.space, 4 * P), true);
+	EXPECT(pages_in(&b, KV_PAGE_BACKED), 50);
+	EXPECT(app_read(&f, &b, 0, 100 * P), 0);
+	EXPECT_SANE(&f);
+	EXPECT(buffer_free(&f, &b), 0);
+	CLOSE(&f);
 }

@@ -8,8 +8,9 @@
 struct fake_ledger {
 	uint64_t capacity, charged, most_charged;
 	uint64_t promised, promise_max;
-	uint64_t gives; /* what others give when they are asked */
-	bool grants;    /* it believes that there is enough, however often it is asked */
+	uint64_t gives;        /* what others give when they are asked */
+	uint64_t unneeded_max; /* bytes that nobody will miss */
+	bool grants;           /* it believes that there is enough, however often it is asked */
 	uint32_t n_charges, n_waits, n_seen, n_forgets;
 	uint64_t wanted; /* of the last wait */
 	int promise_error;
@@ -25,6 +26,18 @@ static int charge(void *ctx, uint64_t bytes)
 	l->charged += bytes;
 	if (l->charged > l->most_charged)
 		l->most_charged = l->charged;
+	return 0;
+}
+
+static int charge_unneeded(void *ctx, uint64_t bytes, uint64_t keep)
+{
+	struct fake_ledger *l = ctx;
+
+	cr_assert(keep > 0);
+	if (bytes > l->unneeded_max)
+		return -ENOMEM;
+	l->unneeded_max -= bytes;
+	l->charged += bytes;
 	return 0;
 }
 
@@ -96,6 +109,7 @@ static void forget(void *ctx)
 
 static const struct kv_ledger_ops ops = {
 	.charge = charge,
+	.charge_unneeded = charge_unneeded,
 	.uncharge = uncharge,
 	.wait = wait_for,
 	.seen = seen,
@@ -326,6 +340,36 @@ Test(ledger, what_is_asked_for_is_given_cheapest_first)
 	EXPECT(pages_in(&b, KV_PAGE_EVICTED), 5);
 	EXPECT(l.charged, 10 * P);
 	EXPECT(app_read(&f, &b, 5 * P, 15 * P), 0);
+	EXPECT(buffer_free(&f, &b), 0);
+	CLOSE(&f);
+}
+
+Test(ledger, pages_that_nobody_needs_yet_are_charged_if_nobody_misses_them)
+{
+	struct fake_ledger l = {.unneeded_max = 5 * P, .gives = 50 * P};
+	const struct kv_range some = {4 * P, 4 * P}, more = {8 * P, 2 * P};
+	struct fixture f;
+	struct buffer b;
+	uint32_t n_charges;
+
+	open_with(&f, &l, 4 * P, 100);
+	EXPECT(buffer_new(&f, 20 * P, &b), 0);
+	EXPECT(app_write(&f, &b, 0, 4 * P, 7), 0);
+	n_charges = l.n_charges;
+	EXPECT(kv_touch_ahead(f.space, b.r, &some, 1), 0);
+	EXPECT(l.charged, 8 * P);
+	EXPECT(kv_touch_ahead(f.space, b.r, &more, 1), -ENOMEM);
+	EXPECT(l.charged, 8 * P);
+	/* what the driver does not have goes back at once */
+	l.unneeded_max = 2 * P;
+	fake_gpu_fail_kind(f.gpu, FAKE_HANDLE_CREATE, 1, -ENOMEM);
+	EXPECT(kv_touch_ahead(f.space, b.r, &more, 1), -ENOMEM);
+	EXPECT(l.charged, 8 * P);
+	EXPECT(pages_in(&b, KV_PAGE_BACKED), 8);
+	EXPECT(l.n_charges, n_charges);
+	EXPECT(l.n_waits, 0u);
+	EXPECT(app_read(&f, &b, 0, 20 * P), 0);
+	EXPECT_SANE(&f);
 	EXPECT(buffer_free(&f, &b), 0);
 	CLOSE(&f);
 }
