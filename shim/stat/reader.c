@@ -122,6 +122,8 @@ static void copy_values(const struct kv_coord_slot *slot, uint64_t now_ns, uint6
 	value[KV_PROCESS_PAGES_RELEASED] = stats->pages_released;
 	value[KV_PROCESS_PAGES_EVICTED] = stats->pages_evicted;
 	value[KV_PROCESS_PAGES_NOT_COPIED] = stats->pages_not_copied;
+	value[KV_PROCESS_PAGES_AHEAD] = stats->pages_ahead;
+	value[KV_PROCESS_PAGES_AHEAD_USED] = stats->pages_ahead_used;
 	value[KV_PROCESS_PAGES_RESTORED] = stats->pages_restored;
 	value[KV_PROCESS_PAGES_SPILLED] = stats->pages_spilled;
 	value[KV_PROCESS_DRIVER_CALLS] = stats->driver_calls;
