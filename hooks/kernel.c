@@ -120,6 +120,10 @@ static void bind_rule(struct kv_kernel *kernel, char *by)
 	if (!err) {
 		kernel->rule = rule;
 		kernel->uses_index = kv_rule_uses_index(rule);
+		if (kv_rule_keeps(rule)) {
+			snprintf(by, BY_MAX, "%s leaves addresses in memory", kv_rule_family(rule));
+			kernel->by = by;
+		}
 	} else if (err == -ENOTSUP && family) {
 		snprintf(by, BY_MAX, "family %s, unknown parameter list: %s", family, kernel->name);
 		kernel->by = by;

@@ -158,6 +158,12 @@ static int add_recognised(struct survey *s, const struct kv_rule *rule)
 
 		snprintf(text + used, sizeof(text) - used, "%s%s", i ? ", " : "", variant);
 	}
+	if (kv_rule_keeps(rule)) {
+		size_t used = strlen(text);
+
+		snprintf(text + used, sizeof(text) - used,
+			" (leaves addresses in memory: what they point at becomes static)");
+	}
 	return add_row(s, kv_rule_family(rule), true, text);
 }
 

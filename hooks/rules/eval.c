@@ -386,6 +386,8 @@ static int reach_variant(struct evaluation *e, const struct kv_rule *rule)
 	}
 	for (uint32_t i = 0; i < v->n_extents; i++)
 		reach_extent(e, &v->extents[i]);
+	/* What the launch itself touches there is not all that follows from it. */
+	r->explained &= ~v->keeps;
 	return 0;
 }
 

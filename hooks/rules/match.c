@@ -346,6 +346,14 @@ const char *kv_rule_variant(const struct kv_rule *rule, uint32_t i)
 	return i < rule->n_bound ? rule->bound[i].variant->name : NULL;
 }
 
+bool kv_rule_keeps(const struct kv_rule *rule)
+{
+	for (uint32_t i = 0; i < rule->n_bound; i++)
+		if (rule->bound[i].variant->keeps)
+			return true;
+	return false;
+}
+
 bool kv_rule_writes(const struct kv_rule *rule)
 {
 	for (uint32_t i = 0; i < rule->n_bound; i++) {

@@ -248,6 +248,21 @@ static int on_extent(struct kv_parser *p)
 	return kv_parser_expr(p, &e->length, NULL);
 }
 
+/* keep pN */
+static int on_keep(struct kv_parser *p)
+{
+	struct kv_expr address;
+	uint32_t param;
+	int err = kv_parser_expr(p, &address, &param);
+
+	if (err)
+		return err;
+	if (param == KV_RULE_PARAMS || address.n != 1)
+		return kv_parser_fail(p, "a parameter expected");
+	p->variant->keeps |= 1ull << param;
+	return 0;
+}
+
 /* ---- any of them ---- */
 
 int kv_parser_variant_line(struct kv_parser *p, struct kv_text word)
@@ -272,5 +287,7 @@ int kv_parser_variant_line(struct kv_parser *p, struct kv_text word)
 		return on_access(p, KV_ACCESS_WHOLE);
 	if (kv_text_is(word, "extent"))
 		return on_extent(p);
+	if (kv_text_is(word, "keep"))
+		return on_keep(p);
 	return kv_parser_fail(p, "'%.*s' is no directive", (int)word.length, word.at);
 }

@@ -71,6 +71,10 @@ bool kv_rule_uses_index(const struct kv_rule *rule);
 /* True if any variant writes (with or without an index array). */
 bool kv_rule_writes(const struct kv_rule *rule);
 
+/* True if any variant leaves an address in memory, where later launches may find it: what the
+ * parameter points at is then never explained. */
+bool kv_rule_keeps(const struct kv_rule *rule);
+
 /* ---- one launch ---- */
 
 /* Its parameters, either as an array of pointers (cuLaunchKernel's kernelParams) or as one block

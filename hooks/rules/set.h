@@ -74,6 +74,7 @@ struct kv_variant {
 	struct kv_expr lets[KV_EXPR_LETS], requires[KV_VARIANT_REQUIRES];
 	struct kv_access_rule accesses[KV_VARIANT_ACCESSES];
 	struct kv_extent_rule extents[KV_VARIANT_EXTENTS];
+	uint64_t keeps;    /* bit i: the kernel leaves the address in parameter i in memory */
 	struct kv_op *ops; /* n_ops, owned */
 };
 

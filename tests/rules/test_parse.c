@@ -80,6 +80,9 @@ Test(parse, an_error_is_told_with_line_and_reason_and_nothing_of_the_file_is_use
 	expect_error(HEAD "let a = size(U)\n", 7, "U is no template argument");
 	expect_error(HEAD "let a = b\n", 7, "'b' is not known");
 	expect_error(HEAD "let a = p1.2:f32\n", 7, "no parameter type");
+	expect_error(HEAD "keep 3\n", 7, "a parameter expected");
+	expect_error(HEAD "keep p1 + 8\n", 7, "a parameter expected");
+	expect_error(HEAD "keep\n", 7, "");
 	expect_error(HEAD "let a = (p1\n", 7, "')' expected");
 	expect_error(HEAD "let a = min(p1)\n", 7, "',' expected");
 	expect_error(HEAD "let a = 99999999999999999999\n", 7, "no number");
