@@ -2,14 +2,17 @@
 /*
  * cost.c - launches that need nothing done, for launch-cost to count.
  *
- *   micro_cost LAUNCHES RESERVATIONS [hit | upload | row | graph PLANES]
+ *   micro_cost LAUNCHES RESERVATIONS [hit | upload | row | graph PLANES [ARRAYS [GEOMETRIES]]]
+ * [each]
  *
  * The kernel takes eight addresses of native memory; with "hit" all eight are of reservations that
  * are static and whole, as compute buffers are. The others are for the rules of micro.rules:
  * "upload" uploads an index array each time; "row" does, and launches a recognised kernel that
  * writes one row of a cache, always in the same page; "graph" does, and launches a graph that
  * writes a row of each of PLANES planes, with four launches of the kernel of eight addresses for
- * each. Prints the nanoseconds per launch, best of five rounds.
+ * each; the planes take turns in ARRAYS index arrays, and in rows of GEOMETRIES lengths. Prints the
+ * nanoseconds per launch, best of five rounds. With "each" there is one round, and micro_mark() is
+ * called before each launch and after it, for callgrind to divide what it counts.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +28,8 @@
 #define PLANE (4 * MIB)
 #define MAX_PLANES 128u
 #define ROW_WORDS 16u
+#define ARRAY 4096u /* bytes between two index arrays */
+#define MAX_ARRAYS 16u
 
 /* What one step does. */
 enum mode { EIGHT, UPLOAD, ROW, GRAPH };
@@ -32,25 +37,37 @@ enum mode { EIGHT, UPLOAD, ROW, GRAPH };
 static CUdeviceptr cache, indices;
 static CUgraphExec exec;
 static CUfunction rows;
+static unsigned long arrays = 1, geometries = 1;
 
-static void write_row(CUdeviceptr plane, CUstream stream)
+/* callgrind writes down what it has counted when this is called, and starts at zero. */
+void micro_mark(void);
+__attribute__((noinline)) void micro_mark(void)
 {
-	uint32_t n = 1, words = ROW_WORDS, value = 5;
+	__asm__ volatile("" ::: "memory");
+}
+
+static void write_row(unsigned long i, CUstream stream)
+{
+	CUdeviceptr plane = cache + i * PLANE, index = indices + i % arrays * ARRAY;
+	uint32_t n = 1, words = ROW_WORDS * (1 + (uint32_t)(i / arrays % geometries)), value = 5;
 	uint64_t bytes = PLANE;
 
 	MUST(cuLaunchKernel, rows, 1, 1, 1, 32, 1, 1, 0, stream,
-		PARAMS(&plane, &indices, &n, &words, &value, &bytes), NULL);
+		PARAMS(&plane, &index, &n, &words, &value, &bytes), NULL);
 }
 
-static void step(enum mode mode, CUfunction f, void **params, uint64_t row)
+static void upload(enum mode mode, uint64_t row)
 {
-	if (mode == EIGHT) {
+	for (unsigned long i = 0; mode != EIGHT && i < arrays; i++)
+		MUST(cuMemcpyHtoD_v2, indices + i * ARRAY, &row, sizeof(row));
+}
+
+static void step(enum mode mode, CUfunction f, void **params)
+{
+	if (mode == EIGHT)
 		MUST(cuLaunchKernel, f, 1, 1, 1, 32, 1, 1, 0, NULL, params, NULL);
-		return;
-	}
-	MUST(cuMemcpyHtoD_v2, indices, &row, sizeof(row));
-	if (mode == ROW)
-		write_row(cache, NULL);
+	else if (mode == ROW)
+		write_row(0, NULL);
 	else if (mode == GRAPH)
 		MUST(cuGraphLaunch, exec, NULL);
 }
@@ -60,11 +77,23 @@ static double launch_many(enum mode mode, CUfunction f, void **params, unsigned 
 	struct timespec start, end;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	for (unsigned long i = 0; i < n; i++)
-		step(mode, f, params, i % 1024);
+	for (unsigned long i = 0; i < n; i++) {
+		upload(mode, i % 1024);
+		step(mode, f, params);
+	}
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	MUST(cuCtxSynchronize);
 	return (end.tv_sec - start.tv_sec) * 1e9 + (double)(end.tv_nsec - start.tv_nsec);
+}
+
+static void launch_each(enum mode mode, CUfunction f, void **params, unsigned long n)
+{
+	for (unsigned long i = 0; i < n; i++) {
+		upload(mode, i % 1024);
+		micro_mark();
+		step(mode, f, params);
+		micro_mark();
+	}
 }
 
 static void make_graph(unsigned long planes, CUfunction f, void **params)
@@ -75,7 +104,7 @@ static void make_graph(unsigned long planes, CUfunction f, void **params)
 	MUST(cuStreamCreate, &stream, CU_STREAM_NON_BLOCKING);
 	MUST(cuStreamBeginCapture_v2, stream, CU_STREAM_CAPTURE_MODE_RELAXED);
 	for (unsigned long i = 0; i < planes; i++) {
-		write_row(cache + i * PLANE, stream);
+		write_row(i, stream);
 		for (int k = 0; k < 4; k++)
 			MUST(cuLaunchKernel, f, 1, 1, 1, 32, 1, 1, 0, stream, params, NULL);
 	}
@@ -93,20 +122,39 @@ static enum mode mode_of(const char *name)
 					: EIGHT;
 }
 
+/* Returns the nanoseconds per launch. */
+static double measure(enum mode mode, CUfunction f, void **params, unsigned long n)
+{
+	double best = 0;
+
+	for (int round = 0; round < 5 && n; round++) {
+		double ns = launch_many(mode, f, params, n) / (double)n;
+
+		if (!round || ns < best)
+			best = ns;
+	}
+	return best;
+}
+
 int main(int argc, char **argv)
 {
-	unsigned long launches = argc > 1 ? strtoul(argv[1], NULL, 0) : 100000;
-	unsigned long n = argc > 2 ? strtoul(argv[2], NULL, 0) : 0;
-	bool hit = argc > 3 && !strcmp(argv[3], "hit");
-	enum mode mode = argc > 3 ? mode_of(argv[3]) : EIGHT;
-	unsigned long planes = argc > 4 ? strtoul(argv[4], NULL, 0) : 1;
+	bool each = argc > 1 && !strcmp(argv[argc - 1], "each");
+	int n_args = argc - each;
+	unsigned long launches = n_args > 1 ? strtoul(argv[1], NULL, 0) : 100000;
+	unsigned long n = n_args > 2 ? strtoul(argv[2], NULL, 0) : 0;
+	bool hit = n_args > 3 && !strcmp(argv[3], "hit");
+	enum mode mode = n_args > 3 ? mode_of(argv[3]) : EIGHT;
+	unsigned long planes = n_args > 4 ? strtoul(argv[4], NULL, 0) : 1;
 	CUdeviceptr r[MAX_RESERVATIONS], args[8], native;
 	void *params[8];
 	double best = 0;
 	CUfunction f;
 
+	arrays = n_args > 5 ? strtoul(argv[5], NULL, 0) : 1;
+	geometries = n_args > 6 ? strtoul(argv[6], NULL, 0) : 1;
 	micro_start();
-	if (n > MAX_RESERVATIONS || (hit && n < 8) || !planes || planes > MAX_PLANES)
+	if (n > MAX_RESERVATIONS || (hit && n < 8) || !planes || planes > MAX_PLANES || !arrays ||
+		arrays > MAX_ARRAYS || !geometries)
 		return 2;
 	f = micro_kernel("micro_eight");
 	native = micro_alloc(4096);
@@ -119,16 +167,14 @@ int main(int argc, char **argv)
 	if (mode != EIGHT) {
 		rows = micro_kernel("_Z10micro_rowsPjPKljjjm");
 		cache = micro_alloc(planes * PLANE);
-		indices = micro_alloc(4096);
+		indices = micro_alloc(MAX_ARRAYS * ARRAY);
 		make_graph(planes, f, params);
 	}
 	launch_many(mode, f, params, 3); /* finds out about the kernel; makes what is hit whole */
-	for (int round = 0; round < 5 && launches; round++) {
-		double ns = launch_many(mode, f, params, launches) / (double)launches;
-
-		if (!round || ns < best)
-			best = ns;
-	}
+	if (each)
+		launch_each(mode, f, params, launches);
+	else
+		best = measure(mode, f, params, launches);
 	printf("%lu launches with %lu reservations%s: %.1f ns each\n", launches, n,
 		hit ? ", eight of them hit" : "", best);
 	for (unsigned long i = 0; i < n; i++)
