@@ -133,6 +133,8 @@ SCENARIOS = [
 class Run:
     """One scenario on one engine."""
 
+    settings = {}  # of the shim, beside what each run has
+
     def __init__(self, args, engine, scenario, place, rows):
         self.args, self.engine, self.scenario, self.place, self.rows = args, engine, scenario, place, rows
         self.contexts, self.current, self.ok = [], 0, True
@@ -218,7 +220,7 @@ class Run:
         for i, step in enumerate(s.steps):
             kinds[i] = step[-1] if step[-1] in "~-" else ""
             steps.append(step.rstrip("~-"))
-        settings = {"KVSHIM_RULES": "builtin", "KVSHIM_LOG": "info"}
+        settings = {"KVSHIM_RULES": "builtin", "KVSHIM_LOG": "info", **self.settings}
         if not s.graphs:
             settings["GGML_CUDA_DISABLE_GRAPHS"] = "1"
         path = model(self.place.build / "tests/engines/models", "--layers", str(LAYERS))
@@ -303,4 +305,5 @@ def bench():
     return ok
 
 
-main(bench)
+if __name__ == "__main__":
+    main(bench)

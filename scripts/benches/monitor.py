@@ -127,4 +127,5 @@ def bench():
     return ok
 
 
-main(bench)
+if __name__ == "__main__":
+    main(bench)

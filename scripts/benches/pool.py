@@ -52,7 +52,7 @@ def charts(fits, ahead):
                         [(r["sight"], [r["stalls"]]) for r in ahead])])
 
 
-def run():
+def options():
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="1,000 requests")
     p.add_argument("--trace", type=pathlib.Path, default=ROOT / "tests/api/trace.csv")
@@ -60,7 +60,11 @@ def run():
     p.add_argument("--token-bytes", type=int, default=131072, help="131072: 32 layers, 8 heads of 128, 2 bytes")
     p.add_argument("--prefill", type=float, default=8000, help="tokens per second")
     p.add_argument("--decode-ms", type=float, default=30, help="per token")
-    args = p.parse_args()
+    return p
+
+
+def run():
+    args = options().parse_args()
     text = requests(args.trace, args.prefill, args.decode_ms, 1000 if args.quick else 0)
     common = {"bench": "pool", "requests": text.count("\n"), "capacity_bytes": args.capacity_mib * MIB,
               "token_bytes": args.token_bytes, "ok": True}

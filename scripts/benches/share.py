@@ -340,4 +340,5 @@ def bench():
     return ok
 
 
-main(bench)
+if __name__ == "__main__":
+    main(bench)

@@ -76,6 +76,16 @@ def charts(rows, gpu):
             [chart.Bars("Device memory", "MiB", *held), chart.Bars("Time", "ms", *took, log=True)])
 
 
+SETTINGS = {"KVSHIM_SCOPE": "all", "KVSHIM_IDLE_MS": "300", "KVSHIM_RULES": "builtin", "KVSHIM_LOG": "warn"}
+
+
+def slept(build, folder, layers, context=32768):
+    """What kvshim-stat says of an engine at work, asleep, and asleep again."""
+    path = model(pathlib.Path(build).resolve() / "tests/engines/models", "--layers", str(layers))
+    _, at_work, (asleep, again) = run(Place(build, folder), "preload", SETTINGS, ["--model", path, "--ctx", str(context)], True)
+    return at_work, asleep, again
+
+
 def bench():
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="a small model only")
@@ -95,8 +105,7 @@ def bench():
             alone = Place(args.build, folder / f"alone-{layers}", gpu=args.gpu)
             plain, _, _ = run(alone, None, {}, options, False)
             place = Place(args.build, folder / f"sleeper-{layers}", gpu=args.gpu)
-            settings = {"KVSHIM_SCOPE": "all", "KVSHIM_IDLE_MS": "300", "KVSHIM_RULES": "builtin", "KVSHIM_LOG": "warn"}
-            times, at_work, (asleep, again) = run(place, "preload", settings, options, True)
+            times, at_work, (asleep, again) = run(place, "preload", SETTINGS, options, True)
             bad = (alone.out / "tokens").read_text() != (place.out / "tokens").read_text()
             bad += sum(r["mismatches"] + r["faults"] + r["violations"] for r in place.reports())
             row = {"bench": "sleep", "gpu": args.gpu, "layers": layers, "awake_bytes": held(at_work), "asleep_bytes": held(asleep),
@@ -112,4 +121,5 @@ def bench():
     return ok
 
 
-main(bench)
+if __name__ == "__main__":
+    main(bench)
