@@ -22,7 +22,7 @@ import statistics
 import subprocess
 import sys
 
-from common import ROOT, Folder, Rows, Skip, main, parser
+from common import ROOT, Failure, Folder, Rows, Skip, main, parser
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
 from callgrind import Missing  # noqa: E402
@@ -65,7 +65,7 @@ class Micro:
     def environment(self, shim, rules):
         env = {k: os.environ[k] for k in ("PATH", "HOME") if k in os.environ}
         env.update(LD_LIBRARY_PATH=str(self.build / "tests/simgpu/lib"), SIMGPU_MEMORY="4G", KVSHIM_DIR=str(self.folder),
-                   KVSHIM_MIN_SIZE="4M", KVSHIM_LOG="error", KVSHIM_AHEAD="off", KVSHIM_LINGER_MS="none",
+                   KVSHIM_MIN_SIZE="4M", KVSHIM_LOG="error",
                    KVSHIM_RULES=str(ROOT / "tests/micro/micro.rules") if rules else "off")
         if shim:
             env["LD_PRELOAD"] = str(self.build / "shim/libkvshim.so")
@@ -139,7 +139,7 @@ def engine_calls(build, folder, how, graphs, tokens):
     for _ in front.phases():
         pass
     if front.end():
-        raise RuntimeError("the engine failed\n" + tail(place.out / "engine.log"))
+        raise Failure("the engine failed\n" + tail(place.out / "engine.log"))
     return place.reports()[-1]["calls"]
 
 
@@ -170,7 +170,7 @@ def run():
     p.add_argument("--no-engine", action="store_true", help="micro programs only")
     args = p.parse_args()
     build = (ROOT / args.build).resolve() if not pathlib.Path(args.build).is_absolute() else pathlib.Path(args.build)
-    rows, n, good = Rows(args.json, COLUMNS), 70 if args.quick else 600, True
+    rows, n, good = Rows(args, COLUMNS), 70 if args.quick else 600, True
 
     def add(some):
         nonlocal good
