@@ -125,6 +125,9 @@ static void lose_page(struct kv_reservation *r, uint64_t page)
 
 	kv_count(&space->pages_released, 1);
 	kv_core_revise(space->core);
+	/* A copy of what nobody reads may be left from before. */
+	if (is_forgotten(&r->pages[page]))
+		kv_page_drop_host(r, page);
 	if (r->pages[page].host) {
 		kv_count(&space->pages_not_copied, !!(r->pages[page].flags & KV_PAGE_COPIED));
 		kv_page_set(r, page, KV_PAGE_EVICTED);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_kept.c - host copies that stay true until somebody writes the page. */
+#include "core/reservation.h"
 #include "core/space.h"
 #include "tests/unit/test.h"
 
@@ -137,5 +138,27 @@ Test(kept, an_elastic_reservation_keeps_no_copies)
 	EXPECT(f.process.pages_not_copied, 0);
 	EXPECT(app_read(&f, &b, 0, 8 * P), 0);
 	EXPECT(buffer_free(&f, &b), 0);
+	CLOSE(&f);
+}
+
+Test(kept, a_copy_of_a_page_that_has_died_goes_with_the_page)
+{
+	open_buffer(true);
+	evict();
+	EXPECT(app_wild_read(&f, &b, 0, 8 * P), 0);
+	EXPECT(app_leak_read(&f, &b), 0);
+	/* Nothing in core marks pages of a static reservation: whatever will, must not pay for it.
+	 */
+	kv_reservation_lock(b.r);
+	b.r->pages[1].flags |= KV_PAGE_DEAD;
+	b.r->pages[2].flags |= KV_PAGE_SPARE;
+	EXPECT(!!(b.r->pages[1].flags & b.r->pages[2].flags & KV_PAGE_COPIED), true);
+	kv_reservation_unlock(b.r);
+	EXPECT(evict(), 0);
+	EXPECT(pages_in(&b, KV_PAGE_EVICTED), 6);
+	EXPECT(pages_in(&b, KV_PAGE_EMPTY), 2);
+	EXPECT(f.process.pages_not_copied, 6);
+	EXPECT(buffer_free(&f, &b), 0);
+	EXPECT(fake_gpu_host_used(f.gpu), 0);
 	CLOSE(&f);
 }
