@@ -22,9 +22,7 @@ import statistics
 import subprocess
 import sys
 
-from common import ROOT, Failure, Folder, Rows, Skip, main, parser
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
+from common import ROOT, Failure, Folder, Rows, Skip, chart, main, parser, where
 from callgrind import Missing  # noqa: E402
 from marks import launches  # noqa: E402
 
@@ -164,13 +162,24 @@ def engine_rows(build, folder, graph_modes):
                   named=text(backing), reading=reading)
 
 
+def charts(rows):
+    def bars(kind, *keys):
+        return [(r["what"], [r.get(key) for key in keys]) for r in rows if r["kind"] == kind and r.get(keys[0]) is not None]
+    panels = [chart.Bars("A launch at steady state", "instructions in libkvshim.so", ["median", "worst"], bars("launch", "median", "worst"),
+                         log=True, mark=(150, "150: a launch with nothing to do")),
+              chart.Bars("A graph that records more and more", "instructions in libkvshim.so, median", ["median"], bars("series", "median")),
+              chart.Bars("Driver calls", "calls", ["without the shim", "more with it"],
+                         bars("calls", "plain_calls", "more_calls") + bars("decode", "plain_calls", "more_calls"))]
+    return "What a launch, a replayed graph and a page boundary cost", where(), panels
+
+
 def run():
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="fewer launches, shorter series, one way to run the engine")
     p.add_argument("--no-engine", action="store_true", help="micro programs only")
     args = p.parse_args()
     build = (ROOT / args.build).resolve() if not pathlib.Path(args.build).is_absolute() else pathlib.Path(args.build)
-    rows, n, good = Rows(args, COLUMNS), 70 if args.quick else 600, True
+    rows, n, good = Rows(args, COLUMNS, charts), 70 if args.quick else 600, True
 
     def add(some):
         nonlocal good
