@@ -32,8 +32,10 @@ static void usage(void)
 	      "  --ctx N --seqs N --unified --flash 0|1|-1 --cache f32|f16|bf16|q8_0|q4_0\n"
 	      "  --small-swa --second-model FILE (for further contexts)\n"
 	      "  --step (wait for a line on stdin after each phase) --tokens FILE --verbose\n"
-	      "steps: prompt=N generate=N together=N churn=DECODES:SEED clear forget drop "
-	      "erase=A:B\n"
+	      "steps: prompt=N generate=N together=N[:SEQUENCES, as a sum of powers of 2] clear "
+	      "forget "
+	      "drop\n"
+	      "  churn=DECODES:SEED erase=A:B\n"
 	      "  copy=FROM:TO save load, a sequence behind @ (prompt=20@1);\n"
 	      "  context=N (opens another and uses it) use=I close=I\n",
 		stderr);

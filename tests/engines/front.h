@@ -88,8 +88,6 @@ void phase(const char *name);
 void run_steps(void *model, void *second_model, int n, char **steps);
 /* Appends one token to the batch. */
 void put(struct batch *b, int token, int pos, int seq, bool logits);
-/* One token per sequence and call, first_seq..last_seq decoded together, n times. */
-void generate(const struct front_context *c, struct batch b, int n, int first_seq, int last_seq);
 /* n tokens for one sequence, in batches. Dies when there is no room. */
 void prompt(const struct front_context *c, struct batch b, int n, int seq);
 

@@ -51,17 +51,23 @@ void prompt(const struct front_context *c, struct batch b, int n, int seq)
 	}
 }
 
-void generate(const struct front_context *c, struct batch b, int n, int first_seq, int last_seq)
+/* One token per call for each sequence whose bit is set, all of them decoded together, n times. */
+static void generate(const struct front_context *c, struct batch b, int n, uint64_t seqs)
 {
 	int token[FRONT_SEQS] = {0};
 
 	for (int i = 0; i < n; i++) {
+		int entry = 0;
+
 		b.n_tokens = 0;
-		for (int s = first_seq; s <= last_seq; s++)
-			put(&b, token[s], api_next_pos(c, s), s, true);
+		for (int s = 0; s < opt.n_seq; s++)
+			if (seqs >> s & 1)
+				put(&b, token[s], api_next_pos(c, s), s, true);
 		decode(c, b);
-		for (int s = first_seq; s <= last_seq; s++) {
-			token[s] = api_pick(c, s - first_seq);
+		for (int s = 0; s < opt.n_seq; s++) {
+			if (!(seqs >> s & 1))
+				continue;
+			token[s] = api_pick(c, entry++);
 			if (opt.tokens)
 				fprintf(opt.tokens, "%d\n", token[s]);
 		}
@@ -133,9 +139,9 @@ static void cache_step(
 	if (!strcmp(name, "prompt"))
 		prompt(c, b, a, seq);
 	else if (!strcmp(name, "generate"))
-		generate(c, b, a, seq, seq);
+		generate(c, b, a, 1ull << seq);
 	else if (!strcmp(name, "together"))
-		generate(c, b, a, 0, opt.n_seq - 1);
+		generate(c, b, a, to ? (uint64_t)to : UINT64_MAX);
 	else if (!strcmp(name, "churn"))
 		churn(c, b, a, (unsigned)to);
 	else if (!strcmp(name, "clear"))

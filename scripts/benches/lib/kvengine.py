@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulator against llama.cpp on the software GPU: both do the same work, and after each step what kvshim-stat says is
+backed is compared with what the simulator says."""
+import pathlib
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tests/engines"))
+from enginelib import Failure, Front, Place, Skip, model as make_model  # noqa: E402, F401
+from kvcells import Cache  # noqa: E402
+from kvmodel import Backing, Model, clipped  # noqa: E402
+
+STREAMS, LAYERS, CONTEXT = 4, 4, 4096
+ROW = 2048  # bytes: eight heads of 128, f16, as in Llama-3.1-8B
+PLAIN = Model("4 layers of Llama-3.1-8B", [(ROW, 2 * LAYERS, None)], CONTEXT)
+WINDOW = Model("4 layers, two of them with a window", [(ROW, LAYERS, 1024), (ROW, LAYERS, None)], CONTEXT)
+
+# name, model, what mkgguf and llama-front are told, one array for all, slots decoded together
+MODES = [
+    ("each slot for itself", PLAIN, [], [], False, False),
+    ("one batch of streams", PLAIN, [], [], False, True),
+    ("unified", PLAIN, [], ["--unified"], True, True),
+    ("one batch of streams, window", WINDOW, ["--arch", "gemma2", "--window", "1024"], ["--small-swa"], False, True),
+    ("unified, window", WINDOW, ["--arch", "gemma2", "--window", "1024"], ["--small-swa", "--unified"], True, True),
+]
+
+
+class Work:
+    """Steps for llama-front, and for each step the decodes that it makes: [(step, [batch])]. A batch is that of Cache."""
+
+    def __init__(self, requests, together):
+        self.steps, self.lengths = [], [0] * STREAMS
+        for i, request in enumerate(requests):
+            _, prompt, new = clipped((0, request[1] // 2 + 1, min(request[2], 40)), CONTEXT - 64)
+            slot = i % STREAMS
+            self.drop(slot)
+            self.prompt(slot, prompt)
+            busy = [s for s in range(STREAMS) if self.lengths[s] and self.lengths[s] + new < CONTEXT]
+            # Not always all of them: which slots generate at a time differs, and slots that are not neighbours are read apart.
+            self.generate([s for s in busy if s == slot or (s * 7 + i) % 3] if together else [slot], new)
+
+    def drop(self, slot):
+        self.steps.append((f"drop@{slot}", slot, []))
+        self.lengths[slot] = 0
+
+    def prompt(self, slot, n):
+        batches = [[(slot, at, min(512, n - at))] for at in range(0, n, 512)]  # llama-front decodes so many at a time
+        self.steps.append((f"prompt={n}@{slot}", None, batches))
+        self.lengths[slot] = n
+
+    def generate(self, slots, n):
+        batches = [[(slot, self.lengths[slot] + i, 1) for slot in slots] for i in range(n)]
+        self.steps.append((f"together={n}:{sum(1 << slot for slot in slots)}", None, batches))
+        for slot in slots:
+            self.lengths[slot] += n
+
+
+def backed_now(place, pid, sizes, expected):
+    """(bytes backed of the reservations of these sizes, whether one is static). What has died goes within a second, and pages
+    come ahead of the work; the simulator's clock counts tokens, and these steps take milliseconds: so it waits a little."""
+    for _ in range(40):
+        found = [r for r in (place.stat(pid) or {}).get("reservations", []) if r["requested_bytes"] in sizes]
+        if len(found) != len(sizes):
+            raise Failure(f"reservations of {sizes} bytes expected: {found}")
+        backed = sum(r["backed_bytes"] for r in found)
+        if backed == expected:
+            break
+        time.sleep(0.05)
+    return backed, any(r["static"] for r in found)
+
+
+def against_engine(requests, build, mode, spare):
+    """A row of the bench. spare: pages beyond live rows are kept for ever; else they go at once."""
+    name, model, made, told, unified, together = mode
+    caches = model.caches(CONTEXT, STREAMS, unified)
+    cache = Cache([cells for _, _, cells in caches], model.windows(), STREAMS, unified)
+    backing = Backing(caches, 1 if unified else STREAMS, spare=spare)
+    sizes = [row * n * cells * backing.streams for row, n, cells in caches]
+    work, rows = Work(requests, together), []
+    with tempfile.TemporaryDirectory(prefix="kvshim-density-") as out:
+        place = Place(build, out)
+        settings = {"KVSHIM_MIN_SIZE": "16M", "KVSHIM_RULES": "builtin", "KVSHIM_LOG": "warn",
+                    "KVSHIM_LINGER_MS": "none" if spare else "2"}
+        front = Front(place, "preload", settings,
+                      ["--model", make_model(place.out / "models", "--layers", str(LAYERS), *made),
+                       "--ctx", str(CONTEXT * STREAMS), "--seqs", str(STREAMS), *told],
+                      [step for step, _, _ in work.steps], place.out / "tokens")
+        steps = iter(work.steps)
+        step = next(steps)
+        for phase in front.phases():
+            if step is None or phase != step[0]:
+                continue
+            _, dropped, batches = step
+            step = next(steps, None)
+            if dropped is not None:
+                cache.remove(dropped)
+            for batch in batches:
+                for _, streams in cache.decode(batch):
+                    for stream, extents, written in streams:
+                        backing.set(stream, extents)
+                        if spare:
+                            backing.ahead(stream, written)
+            if batches:
+                backed, static = backed_now(place, front.pid, sizes, backing.bytes())
+                rows.append((len(batches), backed, backing.bytes(), static))
+        if front.end() or step is not None:
+            raise Failure("the engine failed\n" + (place.out / "engine.log").read_text(errors="replace")[-1500:])
+    weight = sum(r[0] for r in rows)
+    measured, simulated = sum(r[0] * r[1] for r in rows) / weight, sum(r[0] * r[2] for r in rows) / weight
+    apart = abs(measured - simulated) / simulated
+    return {"bench": "density", "row": "engine", "simulated": False, "mode": name, "spare": spare, "requests": len(requests),
+            "measured_mean": int(measured), "simulated_mean": int(simulated), "static_bytes": sum(sizes), "apart": round(apart, 4),
+            "furthest": round(max(abs(m - s) / s for _, m, s, _ in rows), 4), "static": any(r[3] for r in rows), "ok": apart <= 0.05}
