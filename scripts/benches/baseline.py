@@ -32,7 +32,8 @@ import elastic  # noqa: E402
 import pool  # noqa: E402
 import scale  # noqa: E402
 import sleep  # noqa: E402
-from kvmodel import MODELS, Speeds, made_trace, serve  # noqa: E402
+import kvserver  # noqa: E402
+from kvmodel import MODELS, Speeds, made_trace  # noqa: E402
 from overhead import CLASSES, per_call  # noqa: E402
 
 # (share, and so many)
@@ -58,12 +59,14 @@ def option(build, name):
 
 
 def bytes_of():
-    """Of one simulated server of each model."""
+    """Of one simulated server of each model, with a unified cache."""
     requests, counts = made_trace(400), {}
     for model in MODELS:
-        got = serve(model, min(8192, model.longest), 8, requests, Speeds())
-        counts[f"{model.name}, mean"] = int(got["backed"].mean())
-        counts[f"{model.name}, peak"] = got["backed"].peak
+        ctx = min(8192, model.longest)
+        caches = model.caches(ctx, 8, unified=True)
+        got = kvserver.Replay(kvserver.serve(model, caches, 8, ctx, requests, Speeds()), caches)
+        counts[f"{model.name}, mean"] = int(got.backed.mean())
+        counts[f"{model.name}, peak"] = got.backed.peak
     return {"bytes": counts}
 
 
