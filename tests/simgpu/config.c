@@ -53,6 +53,7 @@ static void load(void)
 	c->bandwidth = parse_size("SIMGPU_BANDWIDTH", 0);
 	c->latency_ns = parse_size("SIMGPU_LATENCY_NS", 0);
 	c->kernel_ns = parse_size("SIMGPU_KERNEL_NS", 0);
+	c->call_ns = getenv("SIMGPU_CALL_NS");
 	c->driver_version = (int)parse_size("SIMGPU_DRIVER_VERSION", 13000);
 	c->async = parse_flag("SIMGPU_ASYNC");
 	c->no_vmm = parse_flag("SIMGPU_NO_VMM");

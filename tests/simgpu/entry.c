@@ -53,6 +53,26 @@ static void parse_fails(const char *text)
 	}
 }
 
+static uint64_t took[SIM_ENTRIES]; /* what a call of it takes, ns; immutable after the first call */
+static bool any_takes;
+
+/* "name:ns", comma-separated. */
+static void parse_times(const char *text)
+{
+	while (text && *text) {
+		size_t len = strcspn(text, ","), name = strcspn(text, ":");
+
+		for (int i = 0; i < SIM_ENTRIES && name < len; i++)
+			if (strlen(sim_entries[i].name) == name &&
+				!strncmp(sim_entries[i].name, text, name)) {
+				took[i] = strtoull(text + name + 1, NULL, 10);
+				any_takes = true;
+			}
+		text += len;
+		text += *text == ',';
+	}
+}
+
 static CUresult injected(int entry)
 {
 	for (int i = 0; i < n_fails; i++) {
@@ -101,6 +121,7 @@ static void setup_settings(void)
 {
 	sim_config_load();
 	parse_fails(sim_config.fail);
+	parse_times(sim_config.call_ns);
 }
 
 bool sim_initialised(void)
@@ -163,6 +184,8 @@ CUresult sim_enter(struct sim_frame *frame, int entry)
 		return CUDA_ERROR_NOT_INITIALIZED;
 	if (sim_config.latency_ns)
 		sim_delay_ns(sim_config.latency_ns);
+	if (any_takes && took[entry])
+		sim_delay_ns(took[entry]);
 	if (n_fails) {
 		CUresult result = injected(entry);
 		if (result != CUDA_SUCCESS)

@@ -29,6 +29,7 @@ struct sim_config {
 	uint64_t bandwidth;  /* copies, bytes per second; 0: as fast as it goes */
 	uint64_t latency_ns; /* every driver call */
 	uint64_t kernel_ns;  /* every kernel */
+	const char *call_ns; /* calls by name */
 	int driver_version;
 	bool async, no_vmm, low_addresses, strict_exit, mirror, unsafe_vmm, no_param_info, no_leaks;
 	bool dead_strict; /* compare also what nobody need ever read */

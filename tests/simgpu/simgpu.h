@@ -19,6 +19,7 @@
  * SIMGPU_BANDWIDTH=n         bytes per second of a copy (0: as fast as it goes)
  * SIMGPU_LATENCY_NS=n        of every call
  * SIMGPU_KERNEL_NS=n         of every kernel
+ * SIMGPU_CALL_NS=name:n,...  of calls of that name, beside SIMGPU_LATENCY_NS
  * SIMGPU_FAIL=name:n[:code]  the n-th call of that exported name (0: every one) fails with code (2); a list; %n: every n-th.
  *                            SIMGPU_LOG tells each
  * SIMGPU_UNSAFE_VMM=1        VMM calls are refused during captures as allocations are
