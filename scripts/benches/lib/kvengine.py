@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulator against llama.cpp on the software GPU: both do the same work, and after each step what kvshim-stat says is
 backed is compared with what the simulator says."""
+import collections
 import pathlib
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,13 +18,17 @@ ROW = 2048  # bytes: eight heads of 128, f16, as in Llama-3.1-8B
 PLAIN = Model("4 layers of Llama-3.1-8B", [(ROW, 2 * LAYERS, None)], CONTEXT)
 WINDOW = Model("4 layers, two of them with a window", [(ROW, LAYERS, 1024), (ROW, LAYERS, None)], CONTEXT)
 
-# name, model, what mkgguf and llama-front are told, one array for all, slots decoded together
+# made, told: what mkgguf and llama-front get; together: slots are decoded in one batch; moved: after each step the cache is
+# moved to host memory, and the next step takes back what it reads
+Mode = collections.namedtuple("Mode", "name model made told unified together moved", defaults=[False])
+SMALL = ["--arch", "gemma2", "--window", "1024"]
 MODES = [
-    ("each slot for itself", PLAIN, [], [], False, False),
-    ("one batch of streams", PLAIN, [], [], False, True),
-    ("unified", PLAIN, [], ["--unified"], True, True),
-    ("one batch of streams, window", WINDOW, ["--arch", "gemma2", "--window", "1024"], ["--small-swa"], False, True),
-    ("unified, window", WINDOW, ["--arch", "gemma2", "--window", "1024"], ["--small-swa", "--unified"], True, True),
+    Mode("each slot for itself", PLAIN, [], [], False, False),
+    Mode("one batch of streams", PLAIN, [], [], False, True),
+    Mode("unified", PLAIN, [], ["--unified"], True, True),
+    Mode("unified, to the host and back", PLAIN, [], ["--unified"], True, True, True),
+    Mode("one batch of streams, window", WINDOW, SMALL, ["--small-swa"], False, True),
+    Mode("unified, window", WINDOW, SMALL, ["--small-swa", "--unified"], True, True),
 ]
 
 
@@ -70,45 +76,61 @@ def backed_now(place, pid, sizes, expected):
     return backed, any(r["static"] for r in found)
 
 
+def move_away(place, pid, sizes):
+    """What KVSHIM_IDLE_MS does when its time has come."""
+    done = subprocess.run([place.build / "shim/kvshim", "evict", "--dir", place.segments, str(pid)], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
+    backed, _ = backed_now(place, pid, sizes, 0)
+    if done.returncode or backed:
+        raise Failure(f"kvshim evict: exit {done.returncode}, {backed} bytes have stayed: {done.stdout}")
+
+
 def against_engine(requests, build, mode, spare):
     """A row of the bench. spare: pages beyond live rows are kept for ever; else they go at once."""
-    name, model, made, told, unified, together = mode
-    caches = model.caches(CONTEXT, STREAMS, unified)
-    cache = Cache([cells for _, _, cells in caches], model.windows(), STREAMS, unified)
-    backing = Backing(caches, 1 if unified else STREAMS, spare=spare)
+    caches = mode.model.caches(CONTEXT, STREAMS, mode.unified)
+    cache = Cache([cells for _, _, cells in caches], mode.model.windows(), STREAMS, mode.unified)
+    backing = Backing(caches, 1 if mode.unified else STREAMS, spare=spare)
     sizes = [row * n * cells * backing.streams for row, n, cells in caches]
-    work, rows = Work(requests, together), []
+    work, rows = Work(requests, mode.together), []
+
+    def follow(slot, batches):
+        if slot is not None:
+            cache.remove(slot)
+        for _, streams in (piece for batch in batches for piece in cache.decode(batch)):
+            for stream, extents, written in streams:
+                backing.set(stream, extents)
+                if spare:
+                    backing.ahead(stream, written)
+
     with tempfile.TemporaryDirectory(prefix="kvshim-density-") as out:
         place = Place(build, out)
         settings = {"KVSHIM_MIN_SIZE": "16M", "KVSHIM_RULES": "builtin", "KVSHIM_LOG": "warn",
                     "KVSHIM_LINGER_MS": "none" if spare else "2"}
         front = Front(place, "preload", settings,
-                      ["--model", make_model(place.out / "models", "--layers", str(LAYERS), *made),
-                       "--ctx", str(CONTEXT * STREAMS), "--seqs", str(STREAMS), *told],
+                      ["--model", make_model(place.out / "models", "--layers", str(LAYERS), *mode.made),
+                       "--ctx", str(CONTEXT * STREAMS), "--seqs", str(STREAMS), *mode.told],
                       [step for step, _, _ in work.steps], place.out / "tokens")
         steps = iter(work.steps)
         step = next(steps)
         for phase in front.phases():
             if step is None or phase != step[0]:
                 continue
-            _, dropped, batches = step
+            _, slot, batches = step
             step = next(steps, None)
-            if dropped is not None:
-                cache.remove(dropped)
-            for batch in batches:
-                for _, streams in cache.decode(batch):
-                    for stream, extents, written in streams:
-                        backing.set(stream, extents)
-                        if spare:
-                            backing.ahead(stream, written)
-            if batches:
-                backed, static = backed_now(place, front.pid, sizes, backing.bytes())
-                rows.append((len(batches), backed, backing.bytes(), static))
+            follow(slot, batches)
+            if not batches:
+                continue  # forgetting makes no driver call: seen with the next decode
+            rows.append((len(batches), *backed_now(place, front.pid, sizes, backing.bytes()), backing.bytes()))
+            if mode.moved:
+                move_away(place, front.pid, sizes)
+                for stream in range(backing.streams):
+                    backing.set(stream, [0] * len(caches))
         if front.end() or step is not None:
             raise Failure("the engine failed\n" + (place.out / "engine.log").read_text(errors="replace")[-1500:])
-    weight = sum(r[0] for r in rows)
-    measured, simulated = sum(r[0] * r[1] for r in rows) / weight, sum(r[0] * r[2] for r in rows) / weight
+    weight = sum(n for n, _, _, _ in rows)
+    measured, simulated = sum(n * m for n, m, _, _ in rows) / weight, sum(n * s for n, _, _, s in rows) / weight
     apart = abs(measured - simulated) / simulated
-    return {"bench": "density", "row": "engine", "simulated": False, "mode": name, "spare": spare, "requests": len(requests),
+    return {"bench": "density", "row": "engine", "simulated": False, "mode": mode.name, "spare": spare, "requests": len(requests),
             "measured_mean": int(measured), "simulated_mean": int(simulated), "static_bytes": sum(sizes), "apart": round(apart, 4),
-            "furthest": round(max(abs(m - s) / s for _, m, s, _ in rows), 4), "static": any(r[3] for r in rows), "ok": apart <= 0.05}
+            "furthest": round(max(abs(m - s) / s for _, m, _, s in rows), 4), "static": any(static for _, _, static, _ in rows),
+            "ok": apart <= 0.05}

@@ -21,13 +21,17 @@ class Slot:
     def busy(self):
         return self.prompt > 0 or self.new > 0
 
+    def generates(self):
+        return self.new > 0 and not self.prompt
+
 
 class Timeline:
-    """What happened: events [(time, [(stream, extents by kind, ranges written by kind)])], when it ended, times without work [(start, end)], tokens that
-    are attended to over time by kind, and the number of requests that the engine would have broken off for want of cells."""
+    """What happened: events [(time, [(stream, extents by kind, ranges written by kind)])], when it ended, times without work
+    [(start, end)], tokens that are attended to over time by kind, and the number of requests that the engine would have
+    broken off for want of cells."""
 
-    def __init__(self, windows):
-        self.events, self.end, self.idle, self.failed, self.streams = [], 0.0, [], 0, 1
+    def __init__(self, windows, streams):
+        self.events, self.end, self.idle, self.failed, self.streams = [], 0.0, [], 0, streams
         self.live = [Integral() for _ in windows]
 
     def holds_for(self, caches, before):
@@ -42,104 +46,113 @@ class Timeline:
         return sum(live.mean() * row for live, row in zip(self.live, rows))
 
 
-def serve(model, caches, slots, ctx, requests, speeds, unified=True, clears=True, apart=False):
-    """Serves the requests in order of arrival; each takes the slot that has been idle for longest.
+class Server:
+    """See serve()."""
 
-    caches: Model.caches(); only the cells matter. ctx: what a slot takes. clears: when a request starts, the rows of all slots that are
-    idle go (llama-server since April 2026, unified only: --cache-idle-slots); else those of its own slot only.
-    In each step all slots that generate decode one token, and prompts fill the batch up; apart: each slot's part of it is
-    decoded by itself, as if there were a server for each slot. When it does not fit, idle slots are
-    cleared, and if that does not do, all that runs is broken off, as llama-server does.
-    """
-    windows = model.windows()
-    cache = Cache([cells for _, _, cells in caches], windows, slots, unified)
-    everyone = [Slot(i) for i in range(slots)]
-    idle, waiting = deque(reversed(everyone)), deque(clipped(r, ctx) for r in requests)
-    line, now = Timeline(windows), 0.0
-    line.streams = 1 if unified else slots
-    shown = {}
+    def __init__(self, model, caches, slots, ctx, requests, speeds, unified, clears, apart):
+        self.windows, self.speeds, self.unified, self.clears, self.apart = model.windows(), speeds, unified, clears and unified, apart
+        self.cache = Cache([cells for _, _, cells in caches], self.windows, slots, unified)
+        self.slots = [Slot(i) for i in range(slots)]
+        self.idle, self.waiting = deque(reversed(self.slots)), deque(clipped(r, ctx) for r in requests)
+        self.line, self.now, self.shown = Timeline(self.windows, 1 if unified else slots), 0.0, {}
 
-    def note():
-        for live, window in zip(line.live, windows):
-            live.at(now, sum(s.length if window is None else min(window, s.length) for s in everyone))
+    def run(self):
+        while self.waiting or len(self.idle) < len(self.slots):
+            if len(self.idle) == len(self.slots) and self.waiting[0][0] > self.now:
+                self.line.idle.append((self.now, self.waiting[0][0]))
+                self.now = self.waiting[0][0]
+            self.start()
+            batch = self.make_batch()
+            if self.fits(sum(n for _, _, n in batch)):
+                self.decode(batch)
+            else:
+                self.break_off()
+        self.line.end = self.now
+        self.note()
+        return self.line
 
-    def forget(slot):
-        cache.remove(slot.number)
+    def note(self):
+        for live, window in zip(self.line.live, self.windows):
+            live.at(self.now, sum(s.length if window is None else min(window, s.length) for s in self.slots))
+
+    def forget(self, slot):
+        self.cache.remove(slot.number)
         slot.length = 0
 
-    def start():
-        while idle and waiting and waiting[0][0] <= now:
-            slot, (_, slot.prompt, new) = idle.popleft(), waiting.popleft()
+    def start(self):
+        while self.idle and self.waiting and self.waiting[0][0] <= self.now:
+            slot, (_, slot.prompt, new) = self.idle.popleft(), self.waiting.popleft()
             slot.new = max(new, 1)
-            for other in [slot, *idle] if clears and unified else [slot]:
-                forget(other)
+            for other in [slot, *self.idle] if self.clears else [slot]:
+                self.forget(other)
 
-    def make_batch():
-        batch = [(s.number, s.length, 1) for s in everyone if s.busy() and not s.prompt]
+    def make_batch(self):
+        batch = [(s.number, s.length, 1) for s in self.slots if s.generates()]
         left = BATCH - len(batch)
-        for slot in everyone:
+        for slot in self.slots:
             if slot.prompt and left:
                 batch.append((slot.number, slot.length, min(slot.prompt, left)))
                 left -= batch[-1][2]
         return batch
 
-    def decode(batch):
-        for part in ([entry] for entry in batch) if apart else (batch,):
-            yield from cache.decode(part)
-
-    def fits(n):
-        if not unified or cache.room(n):
+    def fits(self, n):
+        if not self.unified or self.cache.room(n):
             return True
-        for slot in everyone:
+        for slot in self.slots:
             if not slot.busy() and slot.length:
-                forget(slot)
-                if cache.room(n):
+                self.forget(slot)
+                if self.cache.room(n):
                     return True
         return False
 
-    def break_off():
-        for slot in everyone:
+    def break_off(self):
+        for slot in self.slots:
             if slot.busy():
-                line.failed += 1
+                self.line.failed += 1
                 slot.prompt = slot.new = 0
-                forget(slot)
-                idle.append(slot)
+                self.forget(slot)
+                self.idle.append(slot)
 
-    while waiting or len(idle) < slots:
-        if len(idle) == slots and waiting[0][0] > now:
-            line.idle.append((now, waiting[0][0]))
-            now = waiting[0][0]
-        start()
-        batch = make_batch()
-        if not fits(sum(n for _, _, n in batch)):
-            break_off()
-            continue
-        generates = {s.number for s in everyone if s.busy() and not s.prompt}
-        for piece, streams in decode(batch):
-            for sequence, _, n in piece:
-                slot = everyone[sequence]
-                slot.length += n
-                if sequence not in generates:
-                    slot.prompt -= n
-            # A token that changes no extent brings no page ahead that is not needed two tokens later.
-            reads = any(sequence not in generates for sequence, _, _ in piece)
-            news = [s for s in streams if reads or shown.get(s[0]) != s[1]]
-            shown.update((stream, extents) for stream, extents, _ in news)
-            if news:
-                line.events.append((now, news))
-            note()
-            now += sum(n for sequence, _, n in piece if sequence not in generates) / speeds.prefill_per_s
-        if generates:
-            now += speeds.step_s
-        for sequence, _, _ in batch:
-            slot = everyone[sequence]
+    def decode(self, batch):
+        generating = {s.number for s in self.slots if s.generates()}
+        for part in ([entry] for entry in batch) if self.apart else (batch,):
+            for piece, streams in self.cache.decode(part):
+                self.piece(piece, streams, generating)
+        if generating:
+            self.now += self.speeds.step_s
+        for number, _, _ in batch:
+            slot = self.slots[number]
             if not slot.prompt:  # a token has been sampled; the last one is not decoded
                 slot.new -= 1
                 if not slot.new:
-                    idle.append(slot)
-    line.end = now
-    note()
-    return line
+                    self.idle.append(slot)
+
+    def piece(self, piece, streams, generating):
+        reading = 0
+        for number, _, n in piece:
+            self.slots[number].length += n
+            if number not in generating:
+                self.slots[number].prompt -= n
+                reading += n
+        # A single token that changes no extent brings no page ahead that is not needed two tokens later.
+        news = [s for s in streams if reading or self.shown.get(s[0]) != s[1]]
+        self.shown.update((stream, extents) for stream, extents, _ in news)
+        if news:
+            self.line.events.append((self.now, news))
+        self.note()
+        self.now += reading / self.speeds.prefill_per_s
+
+
+def serve(model, caches, slots, ctx, requests, speeds, unified=True, clears=True, apart=False):
+    """The Timeline of a server that takes the requests in order of arrival; each gets the slot that has been idle for longest.
+
+    caches: Model.caches(); only the cells matter. ctx: what a slot takes. clears: when a request starts, the rows of all
+    slots that are idle go (llama-server since April 2026, unified only: --cache-idle-slots); else those of its own slot only.
+    In each step all slots that generate decode one token, and prompts fill the batch up; apart: each slot's part of it is
+    decoded by itself, as if there were a server for each slot. When it does not fit, idle slots are cleared, and if that
+    does not do, all that runs is broken off, as llama-server does. Requests share no prefix.
+    """
+    return Server(model, caches, slots, ctx, requests, speeds, unified, clears, apart).run()
 
 
 class Replay:
