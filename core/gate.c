@@ -64,6 +64,7 @@ void kv_gate_init(struct kv_gate *gate)
 	atomic_init(&gate->next_slot, 0);
 	atomic_init(&gate->left, 0);
 	atomic_init(&gate->closer, 0);
+	atomic_init(&gate->n_standing, 0);
 }
 
 uint32_t kv_gate_slot_new(struct kv_gate *gate)
@@ -95,6 +96,7 @@ void kv_gate_enter_closed(struct kv_gate *gate, uint32_t slot)
 {
 	_Atomic uint64_t *word = &gate->slots[slot % KV_GATE_SLOTS].word;
 
+	atomic_fetch_add(&gate->n_standing, 1);
 	do {
 		/* Step back, or the closer would wait for us while we wait for it. */
 		atomic_fetch_sub(word, 1);
@@ -102,6 +104,7 @@ void kv_gate_enter_closed(struct kv_gate *gate, uint32_t slot)
 		futex_wait(&gate->closed, 1, NULL);
 		atomic_fetch_add(word, 1);
 	} while (atomic_load(&gate->closed) != 0);
+	atomic_fetch_sub(&gate->n_standing, 1);
 }
 
 void kv_gate_leave_closed(struct kv_gate *gate)
@@ -144,6 +147,16 @@ void kv_gate_open(struct kv_gate *gate)
 	futex_wake(&gate->closed, INT_MAX);
 	/* Last: the next closer must not have its gate opened by the line above. */
 	atomic_store(&gate->closer, 0);
+}
+
+void kv_gate_let_pass(struct kv_gate *gate, uint64_t timeout_ns)
+{
+	const struct timespec pause = {.tv_nsec = 50000};
+	uint64_t start = now_ns();
+
+	/* Those who come while it is open do not stand, so that this ends. */
+	while (atomic_load(&gate->n_standing) && now_ns() - start < timeout_ns)
+		nanosleep(&pause, NULL);
 }
 
 void kv_gate_wait(struct kv_gate *gate)

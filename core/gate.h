@@ -35,6 +35,7 @@ struct kv_gate {
 	_Atomic uint32_t next_slot;           /* atomic: relaxed, hands out slot numbers */
 	_Atomic uint32_t left;                /* futex word of the closer */
 	_Atomic uint32_t closer;              /* 1 while somebody holds the right to close */
+	_Atomic uint32_t n_standing;          /* threads that have met the closed gate */
 };
 
 void kv_gate_init(struct kv_gate *gate);
@@ -104,6 +105,11 @@ static inline void kv_gate_count_other(struct kv_gate *gate, uint32_t slot, int6
  */
 int kv_gate_close(struct kv_gate *gate, uint64_t timeout_ns);
 void kv_gate_open(struct kv_gate *gate);
+/*
+ * For who closes it again and again: waits until those who stood at the closed gate have come
+ * through, at most timeout_ns. Without it the closer, which is running, would be faster every time.
+ */
+void kv_gate_let_pass(struct kv_gate *gate, uint64_t timeout_ns);
 /* Waits until whoever has closed the gate has opened it; returns at once when it is open. Keeps
  * errno. */
 void kv_gate_wait(struct kv_gate *gate);

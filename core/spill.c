@@ -232,6 +232,7 @@ int kv_promote(struct kv_space *space, uint64_t bytes, uint64_t *ret_bytes)
 		done += pages * space->page_size;
 		if (pages == 0)
 			break;
+		kv_gate_let_pass(&space->core->hot.gate, NSEC_PER_SEC);
 	}
 	if (done)
 		kv_space_publish(space);
