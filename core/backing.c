@@ -306,14 +306,14 @@ int kv_back_series(struct kv_reservation *r, const struct kv_series *series, uin
 
 	if (error != -ENOMEM || source.may_spill)
 		return error;
-	start_ns = kv_gpu_now(space);
+	start_ns = kv_waiting_since(space);
 	do {
 		missing = bytes_missing(r, series, n);
 		n_refusals = missing < least ? 0 : n_refusals + 1;
 		least = missing < least ? missing : least;
 		kv_reservation_unlock(r);
-		source.may_spill =
-			kv_ledger_wait(space, missing, start_ns) < 0 || n_refusals == REFUSALS_MAX;
+		source.may_spill = kv_ledger_wait(space, missing, start_ns, true) < 0 ||
+				   n_refusals == REFUSALS_MAX;
 		kv_reservation_lock(r);
 		r->changed = true; /* for the caller, who looks whether this was a slow one */
 		error = back_now(r, series, n, &source);

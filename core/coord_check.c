@@ -117,6 +117,8 @@ int kv_coord_check_account(
 		return wrong(-EPROTO, text, text_size, "activity %u", copy->activity);
 	if (copy->charged > gpu_total)
 		return wrong(-EPROTO, text, text_size, "charged with more than the device has");
+	if (copy->granted > gpu_total)
+		return wrong(-EPROTO, text, text_size, "granted more than the device has");
 	return 0;
 }
 
@@ -137,7 +139,7 @@ int kv_coord_check_sums(const struct kv_coord_segment *segment, char *text, uint
 				(unsigned long long)account.held,
 				(unsigned long long)account.charged);
 		/* each is at most the device, and they are few: no overflow that matters */
-		charged += account.charged;
+		charged += account.charged + account.granted;
 	}
 	if (charged > segment->gpu_total)
 		return wrong(-EPROTO, text, text_size, "charged with %llu bytes of %llu",

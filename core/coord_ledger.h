@@ -11,11 +11,16 @@
  *   sum of charged + native + outside <= device     whenever something is granted
  *
  * outside is what the driver says is used and no account explains; natives cannot be stopped from
- * here, so they count as they come.
+ * here, so they count as they come. What is given back because somebody asked for it is not free in
+ * between: it is granted to that one (coord_grant.h), and counts as charged.
  *
  * Bounds. A charge waits for the segment's mutex for LOCK_NS at most. A wait takes wait_ns at most,
- * and LOCK_NS more. If the mutex cannot be had for that long (its holder is stopped), the process
- * goes on without asking for a second: what it takes then is charged as soon as the mutex is free.
+ * and LOCK_NS more, a promise the time that was given when joining. If the mutex cannot be had for
+ * the length of a wait or of a promise (its holder is stopped), nothing waits for it for a second:
+ * pages are taken without asking, within the maximum, promises are made alone. What is taken then
+ * is charged as soon as the mutex is free: by the next charge, or by kv_coord_ledger_catch_up().
+ * The driver refuses what the device does not have, so the sum of what is held has its bound all
+ * the while.
  *
  * Locks: the ledger's own mutex comes after every lock of core (a leaf there), and before the
  * segment's.
@@ -48,6 +53,12 @@ int kv_coord_ledger_new(struct kv_coord *coord, const struct kv_coord_ledger_con
 /* Gives the lease back; what is held stays charged. For the agent, when others ask. No lock of
  * core. */
 void kv_coord_ledger_settle(struct kv_coord *coord);
+/*
+ * What was taken while the mutex was not to be had, and still is held, is charged now, as far as
+ * the others leave room for it: what they have in hand comes first. For the agent, in each of its
+ * turns. Costs nothing when there is nothing. Returns the bytes that are still not charged.
+ */
+uint64_t kv_coord_ledger_catch_up(struct kv_coord *coord);
 /* Bytes that this process holds above its maximum now: for its agent to give up. */
 uint64_t kv_coord_ledger_excess(struct kv_coord *coord);
 /*

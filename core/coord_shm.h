@@ -32,7 +32,7 @@
 #include "core/stats.h"
 
 #define KV_COORD_MAGIC 0x6d6968732d76766bull /* "kvv-shim" */
-#define KV_COORD_LAYOUT 2u
+#define KV_COORD_LAYOUT 3u
 #define KV_COORD_SLOTS 128u
 #define KV_COORD_ROWS 64u /* reservations shown per process; more are counted, not listed */
 #define KV_COORD_COMMANDS 8u
@@ -41,6 +41,7 @@
 #define KV_COORD_WEIGHT_MAX 100000u /* least: 1 */
 #define KV_COORD_NO_LIMIT UINT64_MAX
 #define KV_COORD_IDLE_NS 5000000000ull
+#define KV_COORD_GRANT_NS 2000000000ull /* a grant that is not taken so long is for all again */
 
 /* enum kv_coord_slot.state */
 enum kv_coord_state {
@@ -123,6 +124,16 @@ struct kv_coord_account {
 	uint32_t activity;    /* owner, atomic: enum kv_coord_activity */
 	uint32_t blind; /* owner, atomic: 1 while it holds pages that it could not be charged with
 			   yet, because the mutex was not to be had */
+	/* Device bytes that others have given up for this process while it waits: nobody else can
+	 * have them. Its owner makes them part of charged; until then they count like that. Who
+	 * waits no more, or does not take them in KV_COORD_GRANT_NS, loses them. */
+	uint64_t granted;
+	uint64_t granted_ns;                    /* CLOCK_MONOTONIC of the last grant */
+	uint64_t asked_by[KV_COORD_SLOTS / 64]; /* bits of the slots that have asked it to give and
+						 * may be waiting for it still */
+	uint32_t elsewhere; /* owner, atomic: threads that wait for memory of another device, inside
+			       the gate: until then it can give nothing that takes a closed gate */
+	uint32_t pad;
 };
 
 struct kv_coord_slot {
@@ -183,7 +194,7 @@ struct kv_coord_segment {
 		uint8_t mutex_space[64];
 	};
 	/* Sums over the accounts, made anew by whoever holds the mutex and changes one. */
-	uint64_t charged_total;
+	uint64_t charged_total; /* with what is granted */
 	uint64_t promised_total;
 	uint64_t native_total;
 	uint64_t host_budget_total;
@@ -202,7 +213,7 @@ struct kv_coord_segment {
 
 _Static_assert(sizeof(pthread_mutex_t) <= 64, "the mutex fits its space");
 _Static_assert(sizeof(struct kv_coord_slot) % 8 == 0, "slots keep their alignment");
-_Static_assert(sizeof(struct kv_coord_account) == 120, "accounts keep their shape");
+_Static_assert(sizeof(struct kv_coord_account) == 160, "accounts keep their shape");
 _Static_assert(sizeof(struct kv_coord_command) == 72, "commands keep their shape");
 _Static_assert(sizeof(struct kv_coord_decision) == 136, "decisions keep their shape");
 

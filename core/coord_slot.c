@@ -118,7 +118,8 @@ void kv_coord_sum(struct kv_coord_segment *segment)
 
 	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++) {
 		kv_coord_read_account(segment, i, &account);
-		sum.charged = kv_coord_add(sum.charged, account.charged);
+		sum.charged =
+			kv_coord_add(sum.charged, kv_coord_add(account.charged, account.granted));
 		sum.promised = kv_coord_add(sum.promised, account.promised);
 		sum.native = kv_coord_add(sum.native, account.native);
 		sum.host_budget = kv_coord_add(sum.host_budget, account.host_budget);

@@ -13,6 +13,7 @@ struct kv_coord_snapshot {
 	struct kv_policy_snapshot policy;
 	uint64_t charged;              /* by all */
 	uint32_t me;                   /* index of this process in policy.processes */
+	bool waits[KV_POLICY_MAX];     /* each of them, for memory of this or of another device */
 	uint32_t slots[KV_POLICY_MAX]; /* of each of them */
 };
 
@@ -33,9 +34,12 @@ struct kv_coord_wait {
 	struct kv_coord *coord;
 	struct kv_coord_scratch *scratch;
 	uint64_t bytes;
+	uint64_t lock_ns; /* patience of a turn with the mutex; 0: one look, and no other turn
+			     without it */
 	uint64_t deadline_ns;
 	uint64_t residency_ns;
 	uint64_t silent_ns;
+	bool descends; /* nobody is counted on who waits; may change between turns */
 
 	bool locked_once; /* out: the mutex could be had */
 	char line[200];   /* out: the last decision that is new; "" none */
@@ -48,10 +52,11 @@ struct kv_coord_wait {
 };
 
 /*
- * Looks whether bytes can be had, and asks those whom the policy names. 0 and *ret_grant: so many
- * bytes were charged to the account beyond what it had; -EAGAIN: asked, sleep and look again;
- * -ENOMEM: nobody can give so much; -ETIMEDOUT: the deadline has passed. The ledger's mutex is
- * held, so that nothing else of this process changes its charge.
+ * Looks whether bytes can be had, and asks those whom the policy names. 0: they can be charged for;
+ * -EAGAIN: asked, sleep and look again; -ENOMEM: nobody can give so much; -EDEADLK: nobody who does
+ * not wait; -ETIMEDOUT: the deadline has passed. *ret_grant, whatever came of it: so many bytes
+ * were charged to the account beyond what it had. The ledger's mutex is held, so that nothing else
+ * of this process changes its charge.
  */
 int kv_coord_wait_look(struct kv_coord_wait *wait, uint64_t *ret_grant);
 /* Rings those who were asked, and sleeps until something is freed, a moment has passed or the

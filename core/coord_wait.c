@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/coord_grant.h"
 #include "core/coord_snapshot.h"
 
 #define TURN_NS 50000000ull   /* a waiter looks at least this often */
@@ -40,17 +41,22 @@ static void describe(struct kv_coord *coord, uint32_t slot, const struct kv_coor
 		.pid = shared->owner_pid,
 		.busy = is_busy(account, &limits, now_ns),
 		.weight = limits.weight,
-		.held = account->charged,
-		.wants = kv_coord_add(account->charged, account->asked),
-		.dead = account->dead,
+		.held = kv_coord_add(account->charged, account->granted),
+		/* to reap it closes the gate, which it cannot while it waits */
+		.dead = account->asked ? 0 : account->dead,
 		.pinned = account->pinned,
 		.min = limits.min,
 		.max = limits.max,
 		.activity_ns = account->activity_ns,
 		.resident_ns = account->resident_ns,
 	};
-	/* what is charged and not held is as good as a spare handle */
-	ret->spare = kv_coord_add(account->spare, kv_coord_minus(account->charged, account->held));
+	ret->wants = kv_coord_add(account->charged, account->asked);
+	if (ret->wants < ret->held)
+		ret->wants = ret->held;
+	/* what is charged and not held is as good as a spare handle, unless it waits for the rest
+	 */
+	ret->spare = kv_coord_add(account->spare,
+		kv_coord_minus(account->charged, kv_coord_add(account->held, account->asked)));
 	ret->silent = slot != coord->index && is_pending(command) &&
 		      kv_coord_minus(now_ns, command->asked_ns) > silent_ns;
 }
@@ -71,8 +77,9 @@ void kv_coord_snapshot(struct kv_coord *coord, uint64_t asks, uint64_t residency
 		struct kv_policy_process *process = &policy->processes[policy->n];
 
 		kv_coord_read_account(segment, i, &account);
+		kv_coord_grant_expire(segment, i, policy->now_ns, &account);
 		native = kv_coord_add(native, account.native);
-		if (!account.charged && !account.asked && i != coord->index)
+		if (!account.charged && !account.granted && !account.asked && i != coord->index)
 			continue;
 		describe(coord, i, &account, policy->now_ns, silent_ns, process);
 		if (i == coord->index) {
@@ -80,7 +87,9 @@ void kv_coord_snapshot(struct kv_coord *coord, uint64_t asks, uint64_t residency
 			process->wants = kv_coord_add(process->held, asks);
 			process->busy = true;
 		}
-		ret_snapshot->charged = kv_coord_add(ret_snapshot->charged, account.charged);
+		ret_snapshot->charged = kv_coord_add(
+			ret_snapshot->charged, kv_coord_add(account.charged, account.granted));
+		ret_snapshot->waits[policy->n] = account.asked || account.elsewhere;
 		ret_snapshot->slots[policy->n++] = i;
 	}
 	policy->capacity =
@@ -121,6 +130,26 @@ static void silence(struct kv_coord_wait *w, struct kv_coord_snapshot *s)
 			s->policy.processes[i].silent = true;
 }
 
+/* Those who wait themselves give only what takes no closed gate. True: that makes a difference. */
+static bool leave_out_waiters(struct kv_coord_snapshot *s)
+{
+	bool some = false;
+
+	for (uint32_t i = 0; i < s->policy.n; i++) {
+		struct kv_policy_process *p = &s->policy.processes[i];
+
+		if (i == s->me || !s->waits[i])
+			continue;
+		p->busy = true;
+		p->dead = 0;
+		if (p->pinned < kv_coord_minus(p->held, p->spare)) {
+			p->pinned = kv_coord_minus(p->held, p->spare);
+			some = true;
+		}
+	}
+	return some;
+}
+
 /* Locked. One request per victim, of all that it is to give. Returns how many requests are open. */
 static uint32_t ask(struct kv_coord_wait *w, uint32_t n)
 {
@@ -150,6 +179,7 @@ static uint32_t ask(struct kv_coord_wait *w, uint32_t n)
 		if (!bytes[i])
 			continue;
 		n_open++;
+		kv_coord_grant_ask(w->coord, slot);
 		if (is_pending(command) && w->n_asked[slot])
 			continue;
 		kv_coord_post_locked(command, bytes[i], flags[i], NULL, &ticket);
@@ -168,6 +198,7 @@ static int decide(struct kv_coord_wait *w, uint64_t *ret_grant)
 	struct kv_coord_account *mine = &segment->accounts[w->coord->index];
 	struct kv_coord_snapshot *s = &w->scratch->snapshot;
 	uint64_t missing, grant, now = kv_coord_now_ns();
+	bool left_out;
 	uint32_t n;
 
 	if (now - w->swept_ns >= SWEEP_NS) {
@@ -175,18 +206,25 @@ static int decide(struct kv_coord_wait *w, uint64_t *ret_grant)
 		kv_coord_sweep(w->coord);
 	}
 	w->freed = __atomic_load_n(&segment->freed, __ATOMIC_ACQUIRE);
+	*ret_grant = kv_coord_grant_take(w->coord);
 	kv_coord_sum(segment);
 	/* Its lease is at hand: what is asked of others is the rest. */
 	missing = kv_coord_minus(w->bytes,
 		kv_coord_minus(mine->charged, __atomic_load_n(&mine->held, __ATOMIC_ACQUIRE)));
 	kv_coord_snapshot(w->coord, missing, w->residency_ns, w->silent_ns, s);
 	silence(w, s);
+	left_out = w->descends && leave_out_waiters(s);
+	/* A part of it is kept at hand until the rest comes: nobody else gets it meanwhile. */
 	grant = kv_policy_grant(&s->policy, s->me, missing);
-	if (grant == missing) {
+	if (grant) {
 		__atomic_store_n(&mine->charged, mine->charged + grant, __ATOMIC_RELAXED);
-		__atomic_store_n(&mine->resident_ns, now, __ATOMIC_RELAXED);
 		KV_COORD_POINT("wait: granted");
-		*ret_grant = grant;
+		*ret_grant += grant;
+		s->policy.processes[s->me].held += grant;
+		s->charged += grant;
+	}
+	if (grant == missing) {
+		__atomic_store_n(&mine->resident_ns, now, __ATOMIC_RELAXED);
 		return 0;
 	}
 	n = kv_policy_decide(&s->policy, s->me, missing - grant, w->scratch->decisions);
@@ -194,22 +232,24 @@ static int decide(struct kv_coord_wait *w, uint64_t *ret_grant)
 		return -EAGAIN;
 	record(w->coord, s, &w->scratch->decisions[0]);
 	snprintf(w->line, sizeof(w->line), "%s", w->scratch->decisions[0].text);
-	return -ENOMEM;
+	return left_out ? -EDEADLK : -ENOMEM;
 }
 
 int kv_coord_wait_look(struct kv_coord_wait *w, uint64_t *ret_grant)
 {
-	int error = kv_coord_lock_within(w->coord, LOCK_NS);
+	int error = kv_coord_lock_within(w->coord, w->lock_ns);
 
 	*ret_grant = 0;
 	w->n_ring = 0;
 	w->line[0] = '\0';
 	if (!error) {
 		w->locked_once = true;
+		w->lock_ns = LOCK_NS;
 		error = kv_coord_is_mine(w->coord) ? decide(w, ret_grant) : -ENOMEM;
 		kv_coord_unlock(w->coord);
 	} else {
-		error = -EAGAIN;
+		/* who knew that it is not to be had has not come to wait for it */
+		error = w->lock_ns ? -EAGAIN : -ETIMEDOUT;
 	}
 	return error == -EAGAIN && kv_coord_now_ns() >= w->deadline_ns ? -ETIMEDOUT : error;
 }

@@ -80,7 +80,10 @@ void kv_core_free(struct kv_core *core)
 
 uint32_t kv_core_thread_slot(struct kv_core *core)
 {
-	return kv_gate_slot_new(&core->hot.gate);
+	uint32_t slot = kv_gate_slot_new(&core->hot.gate);
+
+	kv_waiting_thread(core, slot);
+	return slot;
 }
 
 int kv_space_new(struct kv_core *core, const struct kv_gpu_ops *ops, void *gpu,
@@ -105,7 +108,7 @@ int kv_space_new(struct kv_core *core, const struct kv_gpu_ops *ops, void *gpu,
 		goto no_store;
 	if (kv_agent_new(&space->agent) < 0)
 		goto no_agent;
-	space->agent_slot = kv_core_thread_slot(core);
+	space->agent_slot = kv_gate_slot_new(&core->hot.gate);
 	space->idle.first_passes = kv_gate_passes(&core->hot.gate);
 	atomic_init(&space->idle.wanted_ns, core->config.idle_ns);
 	kv_lock_init(&space->lock, KV_RANK_SPACE);

@@ -132,11 +132,15 @@ void kv_space_count_passed(struct kv_space *space);
 int kv_space_admit_native(struct kv_space *space, uint64_t size);
 /*
  * [outside] A native allocation of this size was refused by the driver: spare handles go back, then
- * dead pages, then others who share the device are asked for theirs and waited for, bounded (by the
- * ledger's bound, and as long as others hold that much, a second and a half). True: something has
- * come, it is worth another try.
+ * dead pages, then others who share the device are asked for theirs and waited for. start_ns
+ * (CLOCK_MONOTONIC): the first refusal of this allocation; all tries of it together wait as long as
+ * the ledger's bound says, and as long as others hold that much, a second and a half. True:
+ * something has come, it is worth another try. *ret_aside: what has come is kept for this try;
+ * after it, kv_space_room_used() must be called, when what was made has been counted
+ * (kv_space_native()).
  */
-bool kv_space_make_room(struct kv_space *space, uint64_t size);
+bool kv_space_make_room(struct kv_space *space, uint64_t size, uint64_t start_ns, bool *ret_aside);
+void kv_space_room_used(struct kv_space *space, uint64_t size);
 void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_stats);
 /* The limits of this process there; where nobody keeps any: those of a process that says nothing,
  * with the configuration's host budget and idle time. */

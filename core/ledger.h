@@ -19,6 +19,15 @@
 
 struct kv_space;
 
+struct kv_ledger_wait {
+	uint64_t bytes;
+	uint64_t start_ns; /* CLOCK_MONOTONIC */
+	/* Asked in each turn, no lock is held; NULL: never. True: nobody is waited for who waits.
+	 */
+	bool (*descends)(const void *arg);
+	const void *arg;
+};
+
 struct kv_ledger_ops {
 	/* 0, or -ENOMEM: not now. Waits for nobody, but for the ledger's own mutex at most some
 	 * milliseconds. Most charges touch this process's memory only. */
@@ -31,11 +40,15 @@ struct kv_ledger_ops {
 	 */
 	int (*charge_unneeded)(void *ctx, uint64_t bytes, uint64_t keep);
 	/*
-	 * Asks others to give, and waits until bytes can be charged or start_ns (CLOCK_MONOTONIC)
-	 * lies further back than the bound. spare: what this process has at hand. No lock may be
-	 * held. 0: try again; -ENOMEM: nobody can give so much now, do without.
+	 * Asks others to give, and waits until bytes can be charged or start_ns lies further back
+	 * than the bound. No lock may be held. 0: try again; -ENOMEM: nobody can give so much now,
+	 * do without; -EDEADLK: the same, but somebody could who is waiting as well (waiting.c).
+	 * What has come until then can be charged in any case.
 	 */
-	int (*wait)(void *ctx, uint64_t bytes, uint64_t start_ns);
+	int (*wait)(void *ctx, const struct kv_ledger_wait *wait);
+	/* May be NULL. n threads more (or less) wait for memory of another device with the gate
+	 * entered. */
+	void (*elsewhere)(void *ctx, int n);
 	/* What the driver says of the whole device, to learn what is used by those who keep no
 	 * account.
 	 */
@@ -50,9 +63,13 @@ struct kv_ledger_ops {
 	/* May be NULL. What was promised alone, after -EAGAIN: noted for those who ask later. Waits
 	 * for nobody. */
 	void (*promised)(void *ctx, uint64_t bytes);
-	/* May be NULL. What was granted and is not held goes back: it is for others, or for native
-	 * memory, which is counted as it comes. */
-	void (*settle)(void *ctx);
+	/*
+	 * May be NULL. What was granted and is not held goes back, but for keep bytes of it, which
+	 * are put aside for native memory that is about to be made: for no page of this process,
+	 * and for nobody else, until put_aside() is called with the same number of bytes less than
+	 * nothing. Calls add up. No lock may be held.
+	 */
+	void (*put_aside)(void *ctx, int64_t keep);
 	/* Bytes that this process could be charged with in addition, after others were asked and
 	 * within its own maximum. May be NULL. -EAGAIN: it cannot be told now. No lock may be held.
 	 */
@@ -64,6 +81,7 @@ struct kv_ledger_ops {
 struct kv_ledger {
 	const struct kv_ledger_ops *ops; /* NULL: none */
 	void *ctx;
+	uint8_t order[16]; /* of the device among all devices, the same for all processes */
 };
 
 /*

@@ -20,9 +20,9 @@
 
 /* A decision is made from a reading of the driver; it is read again if pages changed meanwhile. */
 #define DECISION_TRIES 16
-/* Together longer than pages that were waited for stay with whoever got them (a second). */
-#define ROOM_RETRIES 6
-#define ROOM_PAUSE_NS 250000000l
+/* Longer than pages that were waited for stay with whoever got them (a second). */
+#define ROOM_NS 1500000000ull
+#define ROOM_PAUSE_NS 100000000l
 
 uint64_t kv_space_unbacked_exact(const struct kv_space *space)
 {
@@ -117,35 +117,6 @@ void kv_promise_give(struct kv_space *space, uint64_t size)
 	if (ledger->ops)
 		ledger->ops->unpromise(ledger->ctx, size);
 	kv_space_changed(space);
-}
-
-/* Bucket of a histogram of nanoseconds. */
-static unsigned bucket_of(uint64_t ns)
-{
-	unsigned bucket = 0;
-
-	while (ns >>= 1)
-		bucket++;
-	return bucket < KV_STATS_BUCKETS ? bucket : KV_STATS_BUCKETS - 1;
-}
-
-int kv_ledger_wait(struct kv_space *space, uint64_t bytes, uint64_t start_ns)
-{
-	const struct kv_ledger *ledger = &space->sink.ledger;
-	uint64_t free_bytes, total, before = kv_gpu_now(space), waited;
-	int error;
-
-	kv_rank_assert_none();
-	if (kv_gpu_memory_info(space, &free_bytes, &total) == 0)
-		ledger->ops->seen(ledger->ctx, free_bytes, total);
-	error = ledger->ops->wait(ledger->ctx, bytes, start_ns);
-	waited = kv_sub_sat(kv_gpu_now(space), before);
-	kv_count(&space->waits, 1);
-	kv_count(&space->wait_timeouts, error < 0);
-	kv_count(&space->wait_ns, waited);
-	kv_count_max(&space->wait_ns_max, waited);
-	atomic_fetch_add_explicit(&space->wait_hist[bucket_of(waited)], 1, memory_order_relaxed);
-	return error;
 }
 
 int kv_space_admit_native(struct kv_space *space, uint64_t size)
@@ -255,27 +226,47 @@ static bool others_hold(struct kv_space *space, uint64_t size)
 	return kv_sub_sat(kv_sub_sat(total, free_bytes), own) >= size;
 }
 
-bool kv_space_make_room(struct kv_space *space, uint64_t size)
+bool kv_space_make_room(struct kv_space *space, uint64_t size, uint64_t start_ns, bool *ret_aside)
 {
 	const struct kv_ledger *ledger = &space->sink.ledger;
 	uint64_t bytes = kv_space_give_unused(space, size);
 	int error;
 
-	if (bytes >= size || !ledger->ops)
+	*ret_aside = false;
+	if (!ledger->ops)
 		return bytes > 0;
+	if (bytes >= size) {
+		*ret_aside = ledger->ops->put_aside != NULL;
+		if (*ret_aside)
+			ledger->ops->put_aside(ledger->ctx, (int64_t)size);
+		return true;
+	}
 	/* Idle neighbours' caches must not keep an engine from starting. What was granted for pages
-	 * is not there for the driver: before, so that it is not mistaken for room, and after, so
-	 * that the native memory is not counted twice. */
-	if (ledger->ops->settle)
-		ledger->ops->settle(ledger->ctx);
+	 * is not to be mistaken for room. */
+	if (ledger->ops->put_aside)
+		ledger->ops->put_aside(ledger->ctx, 0);
 	/* Nobody can give now: those who got their pages lately can soon. Pages would be spilled
-	 * meanwhile; native memory has nothing else to fall back to. */
-	for (int i = 0; (error = kv_ledger_wait(space, size, kv_gpu_now(space))) < 0; i++) {
-		if (i == ROOM_RETRIES || !others_hold(space, size))
+	 * meanwhile; native memory has nothing else to fall back to. All waits share the ledger's
+	 * bound, and the tries of one allocation the time for retries. */
+	for (;;) {
+		error = kv_ledger_wait(space, size, start_ns, false);
+		if (error == 0 || kv_sub_sat(kv_gpu_now(space), start_ns) >= ROOM_NS ||
+			!others_hold(space, size))
 			break;
 		nanosleep(&(struct timespec){.tv_nsec = ROOM_PAUSE_NS}, NULL);
 	}
-	if (ledger->ops->settle)
-		ledger->ops->settle(ledger->ctx);
+	/* Neither pages nor others get what has come, until the driver has made native memory of
+	 * it. */
+	if (ledger->ops->put_aside)
+		ledger->ops->put_aside(ledger->ctx, error == 0 ? (int64_t)size : 0);
+	*ret_aside = error == 0 && ledger->ops->put_aside;
 	return error == 0 || bytes > 0;
+}
+
+void kv_space_room_used(struct kv_space *space, uint64_t size)
+{
+	const struct kv_ledger *ledger = &space->sink.ledger;
+
+	if (ledger->ops && ledger->ops->put_aside)
+		ledger->ops->put_aside(ledger->ctx, -(int64_t)size);
 }

@@ -114,6 +114,7 @@ struct kv_space {
 	_Atomic uint64_t denied;
 	_Atomic uint64_t waits;
 	_Atomic uint64_t wait_timeouts;
+	_Atomic uint64_t waits_crossed;
 	_Atomic uint64_t wait_ns;
 	_Atomic uint64_t wait_ns_max;
 	_Atomic uint32_t wait_hist[KV_STATS_BUCKETS];
@@ -219,12 +220,18 @@ void kv_promise_give(struct kv_space *space, uint64_t size);
 bool kv_budget_take(struct kv_space *space, uint64_t size);
 void kv_budget_give(struct kv_space *space, uint64_t size);
 
+/* ---- waiting.c ---- */
+
 /*
  * Device memory is short by bytes: tells the ledger what the driver says, lets it ask others, and
- * waits for as long as it allows, from start_ns on. No lock is held. 0: try again. -ENOMEM: do
- * without.
+ * waits for as long as it allows, from start_ns on. inside: the caller is inside the gate. No lock
+ * is held. 0: try again. -ENOMEM: do without.
  */
-int kv_ledger_wait(struct kv_space *space, uint64_t bytes, uint64_t start_ns);
+int kv_ledger_wait(struct kv_space *space, uint64_t bytes, uint64_t start_ns, bool inside);
+/* This thread enters the gate by that slot from now on. */
+void kv_waiting_thread(const struct kv_core *core, uint32_t slot);
+/* [inside] When the submission that this thread makes began to wait: now, if it has not yet. */
+uint64_t kv_waiting_since(struct kv_space *space);
 
 /*
  * Charges bytes (0: only looks) for pages that nobody needs yet: they must be there, a part of the

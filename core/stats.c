@@ -55,6 +55,7 @@ void kv_space_stats(const struct kv_space *space, struct kv_process_stats *ret_s
 		.denied = kv_counted(&s->denied),
 		.waits = kv_counted(&s->waits),
 		.wait_timeouts = kv_counted(&s->wait_timeouts),
+		.waits_crossed = kv_counted(&s->waits_crossed),
 		.wait_ns = kv_counted(&s->wait_ns),
 		.wait_ns_max = kv_counted(&s->wait_ns_max),
 		.last_activity_ns = kv_counted(&s->idle.last_ns),

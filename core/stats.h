@@ -143,7 +143,9 @@ struct kv_process_stats {
 	uint64_t pages_not_copied; /* of pages_evicted: the copy of last time was still true */
 	uint64_t pages_ahead;      /* backed before they were needed */
 	uint64_t pages_ahead_used; /* of them: were needed afterwards, nobody had to wait */
-	uint64_t pad[13];
+	uint64_t waits_crossed;    /* of wait_timeouts: ended at once, so that processes do not wait
+				      for each other over several devices */
+	uint64_t pad[12];
 };
 
 #endif

@@ -160,6 +160,7 @@ static bool substitute(size_t size, CUdeviceptr *ret_addr, CUresult *ret_result)
 
 CUresult kv_alloc(PFN_cuMemAlloc_v3020 real, CUdeviceptr *addr, size_t size)
 {
+	struct kv_native_tries tries = {0};
 	CUresult res;
 
 	if (!is_program())
@@ -173,15 +174,18 @@ CUresult kv_alloc(PFN_cuMemAlloc_v3020 real, CUdeviceptr *addr, size_t size)
 	if (res != CUDA_SUCCESS)
 		return res;
 	res = real(addr, size);
-	for (int i = 0; i < KV_NATIVE_TRIES && kv_native_make_room(res, size); i++)
+	while (kv_native_make_room(&tries, res, size))
 		res = real(addr, size);
-	return kv_native_made(res, KV_TRACK_NATIVE, res == CUDA_SUCCESS ? *addr : 0, size);
+	kv_native_made(res, KV_TRACK_NATIVE, res == CUDA_SUCCESS ? *addr : 0, size);
+	kv_native_done(&tries);
+	return res;
 }
 
 CUresult kv_alloc_pitch(PFN_cuMemAllocPitch_v3020 real, CUdeviceptr *addr, size_t *pitch,
 	size_t width, size_t height, unsigned int element)
 {
 	size_t row = (width + PITCH_ALIGNMENT - 1) / PITCH_ALIGNMENT * PITCH_ALIGNMENT, size;
+	struct kv_native_tries tries = {0};
 	CUresult res;
 
 	if (!is_program())
@@ -201,11 +205,12 @@ CUresult kv_alloc_pitch(PFN_cuMemAllocPitch_v3020 real, CUdeviceptr *addr, size_
 	if (res != CUDA_SUCCESS)
 		return res;
 	res = real(addr, pitch, width, height, element);
-	for (int i = 0; i < KV_NATIVE_TRIES && kv_native_make_room(res, size); i++)
+	while (kv_native_make_room(&tries, res, size))
 		res = real(addr, pitch, width, height, element);
-	if (res != CUDA_SUCCESS)
-		return res;
-	return kv_native_made(res, KV_TRACK_NATIVE, *addr, *pitch * height);
+	if (res == CUDA_SUCCESS)
+		kv_native_made(res, KV_TRACK_NATIVE, *addr, *pitch * height);
+	kv_native_done(&tries);
+	return res;
 }
 
 /* ---- free ---- */

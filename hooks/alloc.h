@@ -28,10 +28,18 @@ void kv_free_deferred(void);
  */
 CUresult kv_native_admit(uint64_t size);
 /* An allocation failed for lack of memory: gives back what is not needed, and asks others for
- * theirs, bounded. True if it is worth another try; somebody else may have been faster, so
- * KV_NATIVE_TRIES of them. */
+ * theirs. True if it is worth another try. All tries of one allocation share one bound in time (see
+ * kv_space_make_room()), and there are KV_NATIVE_TRIES at most. */
 #define KV_NATIVE_TRIES 4
-bool kv_native_make_room(CUresult res, uint64_t size);
+struct kv_native_tries {
+	uint32_t n;
+	uint64_t start_ns;      /* of the first refusal */
+	struct kv_space *space; /* what has come is kept here for the next try; NULL: nothing is */
+	uint64_t size;
+}; /* all zero at first */
+bool kv_native_make_room(struct kv_native_tries *tries, CUresult res, uint64_t size);
+/* After the last try, and after what was made has been counted. */
+void kv_native_done(struct kv_native_tries *tries);
 /* The driver's answer is passed on; an allocation is remembered. */
 CUresult kv_native_made(CUresult res, enum kv_track_kind kind, uint64_t addr, uint64_t size);
 /* Around a free: forgets first (the address may be handed out again at once), remembers on failure.

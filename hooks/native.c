@@ -8,6 +8,7 @@
 #include "hooks/alloc.h"
 #include "hooks/call.h"
 #include "hooks/device.h"
+#include "hooks/drain.h"
 #include "hooks/history.h"
 
 static bool is_program(void)
@@ -32,24 +33,41 @@ CUresult kv_native_admit(uint64_t size)
 	return err == -ENOMEM ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
 }
 
-bool kv_native_make_room(CUresult res, uint64_t size)
+bool kv_native_make_room(struct kv_native_tries *tries, CUresult res, uint64_t size)
 {
 	struct kv_device *device;
-	bool room;
+	bool room, aside = false;
 
-	if (kv_likely(res != CUDA_ERROR_OUT_OF_MEMORY) || !is_program())
+	if (kv_likely(res != CUDA_ERROR_OUT_OF_MEMORY) || !is_program() ||
+		tries->n++ == KV_NATIVE_TRIES)
 		return false;
+	/* somebody else was faster, or it was not enough: what was kept is room for the others */
+	kv_native_done(tries);
 	device = kv_device_current();
 	if (!device)
 		return false;
 	kv_thread.depth++;
+	if (!tries->start_ns)
+		tries->start_ns = kv_now_ns();
 	/* Nothing is drained and nobody is waited for beside an open capture. */
 	if (atomic_load_explicit(&kv_hooks.captures_open, memory_order_relaxed))
 		room = kv_space_trim(device->space, size) > 0;
 	else
-		room = kv_space_make_room(device->space, size);
+		room = kv_space_make_room(device->space, size, tries->start_ns, &aside);
+	if (aside) {
+		tries->space = device->space;
+		tries->size = size;
+	}
 	kv_thread.depth--;
 	return room;
+}
+
+void kv_native_done(struct kv_native_tries *tries)
+{
+	if (kv_likely(!tries->space))
+		return;
+	kv_space_room_used(tries->space, tries->size);
+	tries->space = NULL;
 }
 
 CUresult kv_native_made(CUresult res, enum kv_track_kind kind, uint64_t addr, uint64_t size)

@@ -27,6 +27,7 @@ CUresult kv_vmm_create(PFN_cuMemCreate_v10020 real, CUmemGenericAllocationHandle
 	size_t size, const CUmemAllocationProp *prop, unsigned long long flags)
 {
 	struct kv_device *device;
+	struct kv_native_tries tries = {0};
 	CUresult res;
 
 	if (!handle || !prop || !is_program())
@@ -42,10 +43,11 @@ CUresult kv_vmm_create(PFN_cuMemCreate_v10020 real, CUmemGenericAllocationHandle
 			return CUDA_ERROR_OUT_OF_MEMORY;
 	}
 	res = real(handle, size, prop, flags);
-	for (int i = 0; i < KV_NATIVE_TRIES && kv_native_make_room(res, size); i++)
+	while (kv_native_make_room(&tries, res, size))
 		res = real(handle, size, prop, flags);
 	if (res == CUDA_SUCCESS && device)
 		kv_handles_created(*handle, size, device->space);
+	kv_native_done(&tries);
 	return res;
 }
 

@@ -102,6 +102,7 @@ uint64_t kv_serve_turn(void *ctx, struct kv_space *space, uint64_t now_ns)
 	struct kv_coord_asked asked;
 
 	kv_coord_beat(coord);
+	kv_coord_ledger_catch_up(coord);
 	if (kv_coord_new_limits(coord, &limits))
 		obey_limits(coord, space, &limits);
 	for (int i = 0; i < REQUESTS_PER_TURN && kv_coord_next(coord, &asked); i++) {

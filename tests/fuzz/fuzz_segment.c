@@ -99,6 +99,7 @@ static void put_garbage(const uint8_t *data, size_t size)
 static void charge_and_give(const struct kv_ledger *ledger)
 {
 	const struct kv_ledger_ops *ops = ledger->ops;
+	const struct kv_ledger_wait wait = {.bytes = PAGE};
 	uint64_t charged = 0, could;
 
 	ops->seen(ledger->ctx, PAGE * 100, 1ull << 30);
@@ -107,7 +108,12 @@ static void charge_and_give(const struct kv_ledger *ledger)
 	if (ops->promise(ledger->ctx, PAGE, 0) == 0)
 		ops->unpromise(ledger->ctx, PAGE);
 	ops->promise(ledger->ctx, 0, PAGE);
-	require(ops->wait(ledger->ctx, PAGE, 0) <= 0);
+	require(ops->wait(ledger->ctx, &wait) <= 0);
+	ops->elsewhere(ledger->ctx, 1);
+	ops->elsewhere(ledger->ctx, -1);
+	ops->put_aside(ledger->ctx, PAGE);
+	ops->put_aside(ledger->ctx, -(int64_t)PAGE);
+	kv_coord_ledger_catch_up(ledger->ctx);
 	kv_coord_ledger_could_get(ledger->ctx, &could);
 	kv_coord_ledger_excess(ledger->ctx);
 	ops->uncharge(ledger->ctx, charged);

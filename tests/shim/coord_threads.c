@@ -76,7 +76,8 @@ static void *work(void *arg)
 			ops->unpromise(ctx, bytes);
 		if (ops->charge(ctx, bytes) == 0)
 			held += bytes;
-		else if (ops->wait(ctx, bytes, 0) == 0 && ops->charge(ctx, bytes) == 0)
+		else if (ops->wait(ctx, &(struct kv_ledger_wait){.bytes = bytes}) == 0 &&
+			 ops->charge(ctx, bytes) == 0)
 			held += bytes;
 		ops->seen(ctx, DEVICE, DEVICE);
 		kv_coord_ledger_could_get(m->coord, &could);

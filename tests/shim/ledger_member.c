@@ -44,7 +44,9 @@ uint64_t now_ns(void)
 
 int wait_for(struct member *m, uint64_t bytes)
 {
-	return m->ledger.ops->wait(m->ledger.ctx, bytes, now_ns());
+	const struct kv_ledger_wait wait = {.bytes = bytes, .start_ns = now_ns()};
+
+	return m->ledger.ops->wait(m->ledger.ctx, &wait);
 }
 
 struct kv_coord_account *account(struct member *m)

@@ -36,8 +36,14 @@ static const char *const points[] = {
 	"decision: written, not numbered",
 	"wait: posted, not rung",
 	"wait: granted",
+	"grant: taken, not charged",
 	"uncharge: lease not given back yet",
 	"free: slot free, account not yet",
+};
+/* Of one who gives to somebody who waits. */
+static const char *const giving_points[] = {
+	"grant: given up, nobody's yet",
+	"grant: given, sums are old",
 };
 #define N_POINTS (sizeof(points) / sizeof(points[0]))
 
@@ -121,6 +127,49 @@ Test(deaths, at_any_point_leave_nothing_charged_promised_or_locked)
 {
 	for (unsigned i = 0; i < N_POINTS; i++)
 		die_at(points[i]);
+}
+
+static int body_give(struct child *self)
+{
+	struct kv_coord_asked asked;
+	struct member m;
+
+	kv_coord_point_hook = at_point;
+	m = member(0, 0);
+	if (charge(&m, DEVICE))
+		return 1;
+	kv_coord_put_activity(m.coord, KV_COORD_IDLE);
+	if (write(self->to, "r", 1) != 1)
+		return 1;
+	while (!kv_coord_next(m.coord, &asked))
+		usleep(1000);
+	uncharge(&m, asked.bytes);
+	return 2;
+}
+
+Test(deaths, of_one_who_gives_leave_what_it_gave_and_what_it_had_to_who_waits)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct child child;
+		struct member busy;
+		int status;
+
+		fatal = giving_points[i];
+		child = start(body_give);
+		fatal = NULL;
+		busy = member(0, LONG_NS);
+		cr_assert_eq(wait_for(&busy, 10 * PAGE), 0, "'%s'", giving_points[i]);
+		status = reap(&child);
+		cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+			"'%s' was not reached: %d", giving_points[i], status);
+		cr_assert_eq(charge(&busy, 10 * PAGE), 0);
+		cr_assert_eq(wait_for(&busy, DEVICE - 10 * PAGE), 0);
+		cr_assert_eq(charge(&busy, DEVICE - 10 * PAGE), 0);
+		check(&busy);
+		cr_assert_eq(kv_coord_segment(busy.coord)->charged_total, DEVICE);
+		kv_coord_leave(busy.coord);
+		cr_assert_neq(access(place.path, F_OK), 0);
+	}
 }
 
 /* The first member of all: there is no segment yet, or nobody else in it. */

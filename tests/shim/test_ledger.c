@@ -444,7 +444,7 @@ static int body_grow_and_shrink(struct child *self)
 			held -= bytes;
 		}
 		if ((seed & 0xf00) == 0)
-			ledger.ops->wait(ledger.ctx, bytes, 0);
+			ledger.ops->wait(ledger.ctx, &(struct kv_ledger_wait){.bytes = bytes});
 	}
 	ledger.ops->uncharge(ledger.ctx, held);
 	kv_coord_leave(coord);

@@ -152,6 +152,7 @@ Test(ahead, of_anything_the_pages_go_first_to_whoever_needs_memory)
 {
 	struct fixture f;
 	struct buffer b;
+	bool aside;
 
 	fixture_open(&f, (struct fixture_options){.device_pages = 128, .linger_ns = LINGER});
 	EXPECT(buffer_new(&f, 100 * P, &b), 0);
@@ -163,7 +164,7 @@ Test(ahead, of_anything_the_pages_go_first_to_whoever_needs_memory)
 	EXPECT(pages_in(&b, KV_PAGE_EVICTED), 0);
 	/* a native allocation of the program does not fit */
 	EXPECT(ahead(&f, &b, 50, 10), 0);
-	EXPECT(kv_space_make_room(f.space, 4 * P), true);
+	EXPECT(kv_space_make_room(f.space, 4 * P, kv_gpu_now(f.space), &aside), true);
 	EXPECT(pages_in(&b, KV_PAGE_BACKED), 50);
 	EXPECT(app_read(&f, &b, 0, 100 * P), 0);
 	EXPECT_SANE(&f);

@@ -49,13 +49,12 @@ static void uncharge(void *ctx, uint64_t bytes)
 	l->charged -= bytes;
 }
 
-static int wait_for(void *ctx, uint64_t bytes, uint64_t start_ns)
+static int wait_for(void *ctx, const struct kv_ledger_wait *wait)
 {
 	struct fake_ledger *l = ctx;
 
-	(void)start_ns;
 	l->n_waits++;
-	l->wanted = bytes;
+	l->wanted = wait->bytes;
 	if (l->grants)
 		return 0;
 	if (!l->gives)

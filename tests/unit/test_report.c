@@ -15,7 +15,8 @@ static uint64_t could; /* that others would let us have */
 static int could_error, wait_error;
 static uint32_t n_refusals; /* waits that fail before the others */
 static uint32_t n_seen, n_settled, n_waits;
-static uint64_t waited_for;
+static uint64_t waited_for, waited_since, wait_costs;
+static int64_t aside; /* for native memory */
 
 static int fake_could_get(void *ctx, uint64_t *ret_bytes)
 {
@@ -30,10 +31,12 @@ static void fake_seen(void *ctx, uint64_t free_bytes, uint64_t total_bytes)
 	n_seen++;
 }
 
-static int fake_wait(void *ctx, uint64_t bytes, uint64_t start_ns)
+static int fake_wait(void *ctx, const struct kv_ledger_wait *wait)
 {
 	n_waits++;
-	waited_for = bytes;
+	waited_for = wait->bytes;
+	waited_since = wait->start_ns;
+	fake_gpu_set_time(f.gpu, kv_gpu_now(f.space) + wait_costs);
 	if (n_refusals) {
 		n_refusals--;
 		return -ENOMEM;
@@ -41,9 +44,10 @@ static int fake_wait(void *ctx, uint64_t bytes, uint64_t start_ns)
 	return wait_error;
 }
 
-static void fake_settle(void *ctx)
+static void fake_put_aside(void *ctx, int64_t keep)
 {
 	n_settled++;
+	aside += keep;
 }
 
 static int fake_charge(void *ctx, uint64_t bytes)
@@ -73,7 +77,7 @@ static const struct kv_ledger_ops fake_ops = {
 	.unpromise = fake_nothing,
 	.forget = fake_forget,
 	.could_get = fake_could_get,
-	.settle = fake_settle,
+	.put_aside = fake_put_aside,
 };
 
 static void open_space(bool shared)
@@ -144,6 +148,13 @@ Test(report, counts_what_others_would_give_and_stays_within_what_the_ledger_allo
 	CLOSE(&f);
 }
 
+static bool kept;
+
+static bool make_room(uint64_t size)
+{
+	return kv_space_make_room(f.space, size, kv_gpu_now(f.space), &kept);
+}
+
 Test(room, spare_pages_go_first_and_nobody_is_asked_for_what_they_are_enough_for)
 {
 	struct buffer b;
@@ -152,23 +163,50 @@ Test(room, spare_pages_go_first_and_nobody_is_asked_for_what_they_are_enough_for
 	EXPECT(buffer_new(&f, 4 * P, &b), 0);
 	EXPECT(app_write(&f, &b, 0, 4 * P, 1), 0);
 	EXPECT(buffer_free(&f, &b), 0);
-	EXPECT(kv_space_make_room(f.space, 3 * P), true);
+	EXPECT(make_room(3 * P), true);
 	EXPECT(n_waits, 0);
+	EXPECT(kept, true);
+	EXPECT(aside, 3 * P);
 	EXPECT(kv_spare_bytes(f.space), P);
 	wait_error = -ENOMEM;
-	EXPECT(kv_space_make_room(f.space, 3 * P), true); /* one page has come */
+	EXPECT(make_room(3 * P), true); /* one page has come */
 	EXPECT(n_waits, 1);
 	EXPECT(waited_for, 3 * P);
-	EXPECT(kv_space_make_room(f.space, 3 * P), false);
+	EXPECT(make_room(3 * P), false);
 	CLOSE(&f);
 }
 
 Test(room, others_are_asked_and_what_they_gave_is_left_to_the_driver)
 {
 	open_space(true);
-	EXPECT(kv_space_make_room(f.space, 3 * P), true);
+	EXPECT(make_room(3 * P), true);
 	EXPECT(n_waits, 1);
 	EXPECT(n_settled, 2);
+	/* nobody else gets it, until it has been made use of */
+	EXPECT(kept, true);
+	EXPECT(aside, 3 * P);
+	kv_space_room_used(f.space, 3 * P);
+	EXPECT(aside, 0);
+	CLOSE(&f);
+}
+
+Test(room, all_tries_of_one_allocation_share_one_bound)
+{
+	uint64_t start;
+
+	open_space(true);
+	start = kv_gpu_now(f.space);
+	fake_gpu_set_foreign(f.gpu, 99 * P);
+	n_refusals = 1000;
+	wait_costs = SECOND / 2;
+	EXPECT(kv_space_make_room(f.space, 3 * P, start, &kept), false);
+	EXPECT(kept, false);
+	EXPECT(waited_since, start);
+	EXPECT(n_waits, 3); /* a second and a half, no more than three of these waits */
+	EXPECT(kv_space_make_room(f.space, 3 * P, start, &kept), false);
+	EXPECT(n_waits, 4); /* the last look of the next try */
+	EXPECT(aside, 0);
+	fake_gpu_set_foreign(f.gpu, 0);
 	CLOSE(&f);
 }
 
@@ -176,11 +214,11 @@ Test(room, what_nobody_can_give_now_is_asked_for_again_if_others_hold_it)
 {
 	open_space(true);
 	n_refusals = 1;
-	EXPECT(kv_space_make_room(f.space, 3 * P), false); /* nobody holds it */
+	EXPECT(make_room(3 * P), false); /* nobody holds it */
 	EXPECT(n_waits, 1);
 	fake_gpu_set_foreign(f.gpu, 99 * P);
 	n_refusals = 1;
-	EXPECT(kv_space_make_room(f.space, 3 * P), true);
+	EXPECT(make_room(3 * P), true);
 	EXPECT(n_waits, 3);
 	fake_gpu_set_foreign(f.gpu, 0);
 	CLOSE(&f);
@@ -189,6 +227,6 @@ Test(room, what_nobody_can_give_now_is_asked_for_again_if_others_hold_it)
 Test(room, who_is_alone_has_nobody_to_ask)
 {
 	open_space(false);
-	EXPECT(kv_space_make_room(f.space, 3 * P), false);
+	EXPECT(make_room(3 * P), false);
 	CLOSE(&f);
 }
