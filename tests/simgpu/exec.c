@@ -34,6 +34,7 @@ const char *sim_work_name(const struct sim_work *work)
 		[SIM_WORK_BATCH] = "memory operations",
 		[SIM_WORK_GRAPH] = "a graph",
 		[SIM_WORK_CHILD] = "a child graph",
+		[SIM_WORK_CONDITIONAL] = "a conditional node",
 		[SIM_WORK_FREE] = "a free",
 		[SIM_WORK_NOTE] = "a note",
 	};
@@ -136,6 +137,7 @@ void sim_work_clear(struct sim_work *work)
 		sim_exec_nodes_put(work->nodes);
 		break;
 	case SIM_WORK_CHILD:
+	case SIM_WORK_CONDITIONAL:
 		sim_graph_free(work->child);
 		break;
 	default:

@@ -66,7 +66,7 @@ bool sim_work_copy(struct sim_work *dst, const struct sim_work *src)
 		memcpy(dst->batch.ops, src->batch.ops, src->batch.n * sizeof(*dst->batch.ops));
 	} else if (src->type == SIM_WORK_GRAPH) {
 		atomic_fetch_add(&src->nodes->refs, 1);
-	} else if (src->type == SIM_WORK_CHILD) {
+	} else if (src->type == SIM_WORK_CHILD || src->type == SIM_WORK_CONDITIONAL) {
 		return sim_graph_clone(src->child, &dst->child) == CUDA_SUCCESS;
 	}
 	return true;

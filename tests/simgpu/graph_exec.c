@@ -68,6 +68,10 @@ static bool exec_node_fill(struct sim_exec_node *to, const struct sim_node *from
 		to->work.nodes = child;
 		return true;
 	}
+	if (from->work.type == SIM_WORK_CONDITIONAL) {
+		to->work.type = SIM_WORK_EMPTY; /* its value is 0 */
+		return true;
+	}
 	if (!sim_work_copy(&to->work, &from->work)) {
 		to->work.type = SIM_WORK_EMPTY;
 		return false;

@@ -155,6 +155,8 @@ enum sim_work_type {
 	SIM_WORK_BATCH, /* memory operations in order; nodes only */
 	SIM_WORK_GRAPH, /* an executable graph */
 	SIM_WORK_CHILD, /* node only */
+	/* node only; its body is `child`, which never runs: see cuGraphConditionalHandleCreate */
+	SIM_WORK_CONDITIONAL,
 	SIM_WORK_FREE,
 	SIM_WORK_NOTE, /* tells the mirror what the program asked for */
 };
@@ -180,6 +182,10 @@ struct sim_launch {
 	uint32_t grid[3], block[3], shared;
 	uint8_t *params; /* packed; owned by the work if owned is set */
 	void **pointers; /* into params, for cuGraphKernelNodeGetParams; may be NULL */
+	bool packed;     /* came as one block (`extra`), and is shown as one */
+	bool updatable;  /* by the device: an attribute of a node, which nothing here uses */
+	void *extra[5];  /* of params, for cuGraphKernelNodeGetParams */
+	size_t size;     /* what extra points to */
 	uint64_t seq;
 };
 
@@ -226,7 +232,7 @@ struct sim_work {
 			uint32_t n;
 		} batch;
 		struct sim_exec_nodes *nodes; /* GRAPH: a reference */
-		struct sim_graph *child;      /* CHILD: owned by the node */
+		struct sim_graph *child;      /* CHILD, CONDITIONAL: owned by the node */
 		struct {
 			uint64_t addr;
 			void *pool;

@@ -73,6 +73,7 @@ CUresult sim_launch_make(CUfunction function, const unsigned grid[3], const unsi
 	ret->function = f;
 	ret->shared = shared;
 	ret->seq = sim_next_seq();
+	ret->packed = !params && extra;
 	return launch_params(f->kernel, params, extra, &ret->params);
 }
 

@@ -110,6 +110,20 @@ static CUresult child_work(CUgraph handle, struct sim_work *ret)
 	return result;
 }
 
+/* One body, empty as yet. */
+static CUresult conditional_work(const CUDA_CONDITIONAL_NODE_PARAMS *p, struct sim_work *ret)
+{
+	if (!p->handle || p->size != 1)
+		return CUDA_ERROR_INVALID_VALUE;
+	memset(ret, 0, sizeof(*ret));
+	ret->child = sim_graph_new();
+	if (!ret->child)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	ret->type = SIM_WORK_CONDITIONAL;
+	ret->child->embedded = true;
+	return CUDA_SUCCESS;
+}
+
 static CUresult batch_work(const CUDA_BATCH_MEM_OP_NODE_PARAMS *p, struct sim_work *ret)
 {
 	if (!p || !p->count || p->count > 256 || !p->paramArray)
@@ -145,6 +159,8 @@ CUresult sim_work_of_params(const CUgraphNodeParams *p, struct sim_work *ret)
 		return host_work(p->host.fn, p->host.userData, ret);
 	case CU_GRAPH_NODE_TYPE_GRAPH:
 		return child_work(p->graph.graph, ret);
+	case CU_GRAPH_NODE_TYPE_CONDITIONAL:
+		return conditional_work(&p->conditional, ret);
 	case CU_GRAPH_NODE_TYPE_EMPTY:
 		return CUDA_SUCCESS;
 	case CU_GRAPH_NODE_TYPE_EVENT_RECORD:
@@ -184,6 +200,8 @@ CUgraphNodeType sim_node_type(const struct sim_work *work)
 	case SIM_WORK_CHILD:
 	case SIM_WORK_GRAPH:
 		return CU_GRAPH_NODE_TYPE_GRAPH;
+	case SIM_WORK_CONDITIONAL:
+		return CU_GRAPH_NODE_TYPE_CONDITIONAL;
 	default:
 		return CU_GRAPH_NODE_TYPE_EMPTY;
 	}
@@ -212,6 +230,21 @@ static CUresult add(CUgraphNode *ret, CUgraph handle, const CUgraphNode *deps, s
 	return result;
 }
 
+/* Kernels that set the value of a handle have no twins: it stays what it is at the start, and a
+ * body of a node whose value is 0 does not run. */
+CUresult sim_cuGraphConditionalHandleCreate(CUgraphConditionalHandle *ret, CUgraph handle,
+	CUcontext ctx, unsigned int value, unsigned int flags)
+{
+	static _Atomic uint64_t last;
+
+	if (!ret || !sim_graph_of(handle) || (flags & ~(unsigned)CU_GRAPH_COND_ASSIGN_DEFAULT))
+		return CUDA_ERROR_INVALID_VALUE;
+	if (value)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	*ret = atomic_fetch_add(&last, 1) + 1;
+	return CUDA_SUCCESS;
+}
+
 CUresult sim_cuGraphAddNode(CUgraphNode *ret, CUgraph graph, const CUgraphNode *deps, size_t n,
 	CUgraphNodeParams *params)
 {
@@ -221,6 +254,8 @@ CUresult sim_cuGraphAddNode(CUgraphNode *ret, CUgraph graph, const CUgraphNode *
 	CUresult result = add(ret, graph, deps, n, made, &work);
 	if (result == CUDA_SUCCESS && params->type == CU_GRAPH_NODE_TYPE_GRAPH)
 		params->graph.graph = (CUgraph)((struct sim_node *)*ret)->work.child;
+	if (result == CUDA_SUCCESS && params->type == CU_GRAPH_NODE_TYPE_CONDITIONAL)
+		params->conditional.phGraph_out = (CUgraph *)&((struct sim_node *)*ret)->work.child;
 	return result;
 }
 

@@ -41,6 +41,15 @@ CUresult sim_cuGraphKernelNodeGetParams_v2(CUgraphNode handle, CUDA_KERNEL_NODE_
 	ret->blockDimY = l->block[1];
 	ret->blockDimZ = l->block[2];
 	ret->sharedMemBytes = l->shared;
+	if (l->packed) {
+		l->size = l->kernel->params_size;
+		memcpy(l->extra,
+			(void *[]){CU_LAUNCH_PARAM_BUFFER_POINTER, l->params,
+				CU_LAUNCH_PARAM_BUFFER_SIZE, &l->size, CU_LAUNCH_PARAM_END},
+			sizeof(l->extra));
+		ret->extra = l->extra;
+		return CUDA_SUCCESS;
+	}
 	ret->kernelParams = param_pointers(l);
 	return ret->kernelParams ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
@@ -163,17 +172,26 @@ CUresult sim_cuGraphNodeGetType(CUgraphNode handle, CUgraphNodeType *ret)
 CUresult sim_cuGraphKernelNodeGetAttribute(
 	CUgraphNode handle, CUkernelNodeAttrID attribute, CUkernelNodeAttrValue *ret)
 {
-	if (!node_of_type(handle, SIM_WORK_KERNEL) || !ret)
+	const struct sim_node *node = node_of_type(handle, SIM_WORK_KERNEL);
+
+	if (!node || !ret)
 		return CUDA_ERROR_INVALID_VALUE;
 	memset(ret, 0, sizeof(*ret));
+	if (attribute == CU_KERNEL_NODE_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE)
+		ret->deviceUpdatableKernelNode.deviceUpdatable = node->work.launch.updatable;
 	return CUDA_SUCCESS;
 }
 
 CUresult sim_cuGraphKernelNodeSetAttribute(
 	CUgraphNode handle, CUkernelNodeAttrID attribute, const CUkernelNodeAttrValue *value)
 {
-	return node_of_type(handle, SIM_WORK_KERNEL) && value ? CUDA_SUCCESS
-							      : CUDA_ERROR_INVALID_VALUE;
+	struct sim_node *node = node_of_type(handle, SIM_WORK_KERNEL);
+
+	if (!node || !value)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (attribute == CU_KERNEL_NODE_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE)
+		node->work.launch.updatable = value->deviceUpdatableKernelNode.deviceUpdatable;
+	return CUDA_SUCCESS;
 }
 
 CUresult sim_cuGraphKernelNodeCopyAttributes(CUgraphNode dst, CUgraphNode src)
