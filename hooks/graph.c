@@ -27,6 +27,7 @@ struct holding {
 		CUDA_MEMCPY3D_v2 copy;
 		CUDA_MEMSET_NODE_PARAMS_v1 set;
 		CUDA_BATCH_MEM_OP_NODE_PARAMS batch;
+		CUgraph graph;
 	};
 };
 
@@ -115,7 +116,10 @@ static struct holding of_any(const CUgraphNodeParams *p)
 		return of_batch(&h.batch);
 	default:
 		/* Child graphs came through the same doors; the others carry no address. */
-		h.type = p->type == CU_GRAPH_NODE_TYPE_GRAPH ? p->type : CU_GRAPH_NODE_TYPE_EMPTY;
+		if (p->type == CU_GRAPH_NODE_TYPE_GRAPH) {
+			h.type = p->type;
+			h.graph = p->graph.graph;
+		}
 		return h;
 	}
 }
@@ -264,7 +268,7 @@ static CUresult after_exec(
 		kv_exec_set_set(exec, node, &h->set);
 		break;
 	case CU_GRAPH_NODE_TYPE_GRAPH:
-		kv_exec_set_unknown(exec);
+		kv_exec_set_child(exec, h->graph);
 		break;
 	default:
 		break;

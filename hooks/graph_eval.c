@@ -25,6 +25,7 @@ struct evaluation {
 	struct kv_shadows *shadows;
 	uint32_t position; /* of the node */
 	bool steady;       /* so far, the next launch may be like this one */
+	bool named;        /* nothing is known but what nodes name, see struct kv_record */
 	bool no_memory;
 };
 
@@ -195,6 +196,23 @@ static void note_word(struct evaluation *e, const struct kv_kernel *kernel,
 		note(e, (struct kv_todo){.by = kernel->by, .kind = KV_TODO_LEAK_ALL});
 }
 
+/* Addresses may stand anywhere in the block. */
+static void visit_packed(struct evaluation *e, const struct kv_node *node)
+{
+	const struct kv_kernel *kernel = node->kernel;
+	struct kv_reservation *r;
+	uint64_t word;
+
+	for (uint32_t at = 0; at + sizeof(word) <= node->block_size; at++) {
+		memcpy(&word, node->block + at, sizeof(word));
+		kill_at(e, word);
+		if (kv_core_hits(kv_hooks.core, word, &r))
+			note(e, (struct kv_todo){.r = r, .by = kernel->by, .kind = KV_TODO_LEAK});
+		else if (kv_track_is_host_visible(word))
+			note(e, (struct kv_todo){.by = kernel->by, .kind = KV_TODO_LEAK_ALL});
+	}
+}
+
 static void visit_kernel(struct evaluation *e, const struct kv_node *node)
 {
 	const struct kv_kernel *kernel = node->kernel;
@@ -206,7 +224,11 @@ static void visit_kernel(struct evaluation *e, const struct kv_node *node)
 
 	memcpy(launch.grid, node->grid, sizeof(launch.grid));
 	memcpy(launch.threads, node->threads, sizeof(launch.threads));
-	if (kernel->rule && kv_recognise_hits(kernel, &launch) &&
+	if (!kernel->layout_known) {
+		visit_packed(e, node);
+		return;
+	}
+	if (!e->named && kernel->rule && kv_recognise_hits(kernel, &launch) &&
 		!kv_rule_reach(kernel->rule, &launch, e->shadows, PAGE_GRAIN, &reach)) {
 		explained = reach.explained;
 		note_reach(e, kernel, &reach);
@@ -268,14 +290,14 @@ static void visit_copy(struct evaluation *e, const struct kv_node *node)
 
 static void visit_set(struct evaluation *e, const struct kv_node *node)
 {
-	note_range(e, node->set.zero ? KV_TODO_ZERO : KV_TODO_TOUCH, node->set.dst,
+	note_range(e, node->set.zero && !e->named ? KV_TODO_ZERO : KV_TODO_TOUCH, node->set.dst,
 		node->set.length, "cuGraphLaunch");
 	kill_range(e, node->set.dst, node->set.length);
 }
 
 static void visit(struct evaluation *e, const struct kv_node *node)
 {
-	if (node->disabled)
+	if (node->disabled && !e->named)
 		return;
 	switch (node->kind) {
 	case KV_NODE_KERNEL:
@@ -299,32 +321,43 @@ static void visit(struct evaluation *e, const struct kv_node *node)
 
 /* ---- a launch ---- */
 
+static void tell(const struct kv_record *record)
+{
+	/* By record->named. atomic: seq_cst; the operator hears of the first one */
+	static _Atomic bool told[2];
+
+	if (!atomic_exchange(&told[record->named], true))
+		kv_hooks_log(1, "graph", "a graph cannot be read (%s): %s static from now on",
+			record->unknown,
+			record->named ? "what its nodes name is" : "all reservations are");
+}
+
 static int launch_unknown(const struct kv_exec *exec)
 {
-	static _Atomic bool told; /* atomic: seq_cst; the operator hears of the first one */
-
+	tell(&exec->record);
 	kv_recognise_forget();
-	if (!atomic_exchange(&told, true))
-		kv_hooks_log(1, "graph",
-			"a graph cannot be read (%s): all reservations are static from now on",
-			exec->record.unknown);
 	kv_leak_all(kv_hooks.core, KV_STATIC_GRAPH, exec->record.unknown);
 	return 0;
 }
 
 static int evaluate_all(struct kv_exec *exec, uint64_t losses)
 {
-	struct evaluation e = {.exec = exec, .steady = true};
+	struct evaluation e = {.exec = exec, .steady = true, .named = exec->record.named};
 	int err;
 
 	exec->n_todos = 0;
 	e.shadows = kv_recognise_lock();
+	if (e.named && e.shadows)
+		kv_shadows_clear(e.shadows); /* who writes what and when is not known */
 	kv_steady_begin(&exec->steady, losses);
 	exec->steady.look_ahead = kv_hooks.config.ahead;
 	for (; e.position < exec->record.n_nodes; e.position++)
 		visit(&e, &exec->record.nodes[e.position]);
-	kv_steady_end(&exec->steady, e.shadows, &kv_recognise_quick, e.steady && !e.no_memory);
+	e.steady = e.steady && !e.no_memory && !e.named;
+	kv_steady_end(&exec->steady, e.shadows, &kv_recognise_quick, e.steady);
 	kv_recognise_unlock();
+	if (e.named)
+		tell(&exec->record);
 	err = kv_todos_do(exec, &exec->zeroes);
 	exec->steady.revision = kv_planes_revision();
 	/* No room to note down what has to be touched: there is none to touch it either. */
@@ -355,7 +388,7 @@ int kv_exec_evaluate(struct kv_exec *exec)
 {
 	uint64_t losses = kv_core_losses(kv_hooks.core);
 
-	if (kv_unlikely(exec->record.unknown))
+	if (kv_unlikely(exec->record.unknown && !exec->record.named))
 		return launch_unknown(exec);
 	if (kv_likely(is_as_before(exec, losses)))
 		return 0;

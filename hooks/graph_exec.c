@@ -271,15 +271,17 @@ INSTANTIATE(cuGraphInstantiateWithParams_ptsz, p ? p->flags : 0, true,
 static void updated(CUgraphExec handle, struct kv_record *record)
 {
 	struct kv_exec *exec = kv_exec_take(handle);
-	bool disabled = false;
+	bool disabled;
 
 	if (!exec)
 		return;
+	/* What is not known may be a disabled node. */
+	disabled = exec->disables && exec->record.unknown;
 	for (uint32_t i = 0; i < exec->record.n_nodes; i++)
 		disabled |= exec->record.nodes[i].disabled;
 	/* Which of the new nodes are disabled now is the driver's secret. */
 	if (disabled)
-		kv_record_spoil(record, "updated with nodes that are disabled");
+		kv_record_blur(record, "updated with nodes that are disabled");
 	exec->moved = true;
 	settle_record(exec, record);
 	kv_exec_drop(exec);
@@ -328,23 +330,37 @@ CUresult CUDAAPI cuGraphExecDestroy(CUgraphExec handle)
 /* ---- changing nodes ---- */
 
 /*
- * The node of an exec that the driver has just changed; *ret_exec, taken, is to be dropped. NULL:
- * whatever has changed is not to be told.
+ * The exec that the driver has just changed a node of, taken. NULL: not known, or it may reach
+ * anything already.
  */
+static struct kv_exec *changing(CUgraphExec handle)
+{
+	struct kv_exec *exec = kv_exec_take(handle);
+
+	if (!exec)
+		return NULL;
+	if (exec->record.unknown && !exec->record.named) {
+		kv_exec_drop(exec);
+		return NULL;
+	}
+	forget_steady(exec);
+	return exec;
+}
+
+/* The same, and the node, to be filled. After an update the handles that the program has are those
+ * of another graph than the record's: whatever was there may be there still. */
 static struct kv_node *changed(
 	CUgraphExec handle, CUgraphNode handle_of_node, struct kv_exec **ret_exec)
 {
-	struct kv_exec *exec = kv_exec_take(handle);
-	struct kv_node *node;
+	struct kv_exec *exec = changing(handle);
+	struct kv_node *node = NULL;
 
 	*ret_exec = exec;
-	if (!exec || exec->record.unknown)
+	if (!exec)
 		return NULL;
-	forget_steady(exec);
-	node = exec->moved ? NULL : kv_record_find(&exec->record, handle_of_node);
-	if (!node)
-		kv_record_spoil(&exec->record, "a node was changed that is not known");
-	return node;
+	if (!exec->moved)
+		node = kv_record_find(&exec->record, handle_of_node);
+	return node ? node : kv_record_changed(&exec->record, handle_of_node);
 }
 
 static void changed_end(struct kv_exec *exec)
@@ -390,22 +406,38 @@ void kv_exec_set_set(
 	changed_end(exec);
 }
 
-void kv_exec_set_unknown(CUgraphExec handle)
+static void set_child(CUgraphExec handle, struct kv_record *child)
 {
-	struct kv_exec *exec;
+	struct kv_exec *exec = changing(handle);
 
-	changed(handle, NULL, &exec);
+	/* The nodes of the old child are still those that later calls name. */
+	if (exec)
+		kv_record_join(&exec->record, child, "a child graph was changed");
 	changed_end(exec);
+}
+
+void kv_exec_set_child(CUgraphExec handle, CUgraph graph)
+{
+	struct kv_record child;
+
+	kv_record_read(graph, &child);
+	set_child(handle, &child);
+	kv_record_clear(&child);
 }
 
 CUresult CUDAAPI cuGraphExecChildGraphNodeSetParams(
 	CUgraphExec exec, CUgraphNode node, CUgraph graph)
 {
-	CUresult res = KV_REAL(cuGraphExecChildGraphNodeSetParams)(exec, node, graph);
+	struct reading reading;
+	CUresult res;
 
-	/* The nodes of the old child are still those that later calls name. */
-	if (res == CUDA_SUCCESS && is_wanted())
-		kv_exec_set_unknown(exec);
+	if (!is_wanted())
+		return KV_REAL(cuGraphExecChildGraphNodeSetParams)(exec, node, graph);
+	read_begin(&reading, graph);
+	res = KV_REAL(cuGraphExecChildGraphNodeSetParams)(exec, node, graph);
+	if (res == CUDA_SUCCESS)
+		set_child(exec, &reading.record);
+	read_end(&reading);
 	return res;
 }
 
@@ -418,9 +450,16 @@ CUresult CUDAAPI cuGraphNodeSetEnabled(
 
 	if (res != CUDA_SUCCESS || !is_wanted())
 		return res;
-	node = changed(handle, node_handle, &exec);
+	exec = kv_exec_take(handle);
+	if (!exec)
+		return res;
+	forget_steady(exec);
+	exec->disables |= !enabled;
+	node = exec->moved ? NULL : kv_record_find(&exec->record, node_handle);
 	if (node)
 		node->disabled = !enabled;
+	else
+		kv_record_blur(&exec->record, "a node was disabled that is not known");
 	changed_end(exec);
 	return res;
 }

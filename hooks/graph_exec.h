@@ -27,6 +27,7 @@ struct kv_exec {
 	/* The rest belongs to who has taken it. */
 	bool moved;       /* its nodes are not those of the graph that it was made from */
 	bool from_device; /* may be launched by a kernel: what it names has leaked */
+	bool disables;    /* a node has been disabled once */
 	bool zeroes;      /* the launch that was evaluated last sets memory to zero */
 	struct kv_record record;
 	struct kv_steady steady;
@@ -69,7 +70,7 @@ void kv_exec_set_kernel(
 void kv_exec_set_copy(CUgraphExec handle, CUgraphNode node_handle, const CUDA_MEMCPY3D_v2 *params);
 void kv_exec_set_set(
 	CUgraphExec handle, CUgraphNode node_handle, const CUDA_MEMSET_NODE_PARAMS_v1 *params);
-/* Nobody can tell what has changed. */
-void kv_exec_set_unknown(CUgraphExec handle);
+/* A node of the exec is this child graph now. Reads it from the driver. */
+void kv_exec_set_child(CUgraphExec handle, CUgraph graph);
 
 #endif

@@ -56,6 +56,12 @@ static void leak_words(const struct kv_node *node)
 {
 	const struct kv_kernel *kernel = node->kernel;
 
+	for (uint32_t at = 0; !kernel->layout_known && at + 8 <= node->block_size; at++) {
+		uint64_t word;
+
+		memcpy(&word, node->block + at, sizeof(word));
+		leak_at(word, kernel->by);
+	}
 	for (uint32_t i = 0; i < kernel->n_words; i++) {
 		const struct kv_kernel_word *w = &kernel->words[i];
 		uint64_t word;
@@ -67,7 +73,7 @@ static void leak_words(const struct kv_node *node)
 
 void kv_record_leak(const struct kv_record *record, const char *by)
 {
-	if (record->unknown)
+	if (record->unknown && !record->named)
 		kv_leak_all(kv_hooks.core, KV_STATIC_GRAPH, record->unknown);
 	for (uint32_t i = 0; i < record->n_nodes; i++) {
 		const struct kv_node *node = &record->nodes[i];

@@ -28,29 +28,33 @@ const char *kv_node_fill_kernel(struct kv_node *node, const CUDA_KERNEL_NODE_PAR
 	const void *handle = p->func ? (const void *)p->func : (const void *)p->kern;
 	const struct kv_kernel *kernel = handle ? kv_kernel_of(handle) : NULL;
 	const unsigned char *packed = NULL;
-	uint32_t size = 0;
+	uint32_t size = 0, needed;
 	uint8_t *block;
 
-	if (!kernel || !kernel->layout_known)
-		return "a kernel without a known parameter layout";
-	if (kernel->params_size > BLOCK_MAX)
-		return "a kernel with too many parameters";
-	if (!p->kernelParams && kernel->n_params) {
+	if (!kernel)
+		return "a kernel that is not known";
+	if (!p->kernelParams)
 		packed = kv_launch_block(p->extra, &size);
-		if (!packed || size < kernel->params_size)
-			return "a kernel without readable parameters";
-	}
-	block = malloc(kernel->params_size + 1);
+	/* Without a layout nobody knows how much stands behind each pointer of kernelParams. */
+	if (!kernel->layout_known && (!packed || size == UINT32_MAX))
+		return "a kernel without a known parameter layout";
+	needed = kernel->layout_known ? kernel->params_size : size;
+	if (needed > BLOCK_MAX)
+		return "a kernel with too many parameters";
+	if (!p->kernelParams && kernel->n_params && (!packed || size < needed))
+		return "a kernel without readable parameters";
+	block = malloc(needed + 1);
 	if (!block)
 		return "no memory for its parameters";
 	if (packed)
-		memcpy(block, packed, size < UINT32_MAX ? kernel->params_size : 0);
+		memcpy(block, packed, size < UINT32_MAX ? needed : 0);
 	for (uint32_t i = 0; !packed && i < kernel->n_params; i++)
 		memcpy(block + kernel->offsets[i], p->kernelParams[i], kernel->sizes[i]);
 	node_clear(node);
 	node->kind = KV_NODE_KERNEL;
 	node->kernel = kernel;
 	node->block = block;
+	node->block_size = needed;
 	memcpy(node->grid, (uint32_t[]){p->gridDimX, p->gridDimY, p->gridDimZ}, sizeof(node->grid));
 	memcpy(node->threads, (uint32_t[]){p->blockDimX, p->blockDimY, p->blockDimZ},
 		sizeof(node->threads));
@@ -315,6 +319,8 @@ static const char *read_node(struct kv_record *record, CUgraphNode handle, uint3
 	case CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL:
 	case CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT:
 		return NULL;
+	case CU_GRAPH_NODE_TYPE_CONDITIONAL:
+		return "a conditional node, whose bodies the driver does not show";
 	default:
 		return "a node of an unknown kind";
 	}
@@ -347,9 +353,11 @@ static const char *read_graph(struct kv_record *record, CUgraph graph, uint32_t 
 		sorted[i] = (struct numbered){handles[i], (uint32_t)i};
 	qsort(sorted, n, sizeof(*sorted), by_handle);
 	edges = read_edges(graph, sorted, n, &n_edges);
-	why = "an order that the driver does not show";
-	if ((!edges && n_edges) || !sort_nodes((uint32_t)n, edges, n_edges, order))
-		goto out;
+	if ((!edges && n_edges) || !sort_nodes((uint32_t)n, edges, n_edges, order)) {
+		kv_record_blur(record, "an order that the driver does not show");
+		for (size_t i = 0; i < n; i++)
+			order[i] = (uint32_t)i;
+	}
 	why = NULL;
 	for (size_t i = 0; i < n && !why; i++)
 		why = read_node(record, handles[order[i]], depth);
@@ -386,6 +394,53 @@ void kv_record_spoil(struct kv_record *record, const char *why)
 {
 	kv_record_clear(record);
 	record->unknown = why;
+}
+
+void kv_record_blur(struct kv_record *record, const char *why)
+{
+	if (record->unknown)
+		return;
+	record->unknown = why;
+	record->named = true;
+}
+
+void kv_record_join(struct kv_record *record, struct kv_record *more, const char *why)
+{
+	struct kv_node *node;
+
+	if (record->unknown && !record->named)
+		return;
+	if (more->unknown && !more->named) {
+		kv_record_spoil(record, more->unknown);
+		return;
+	}
+	kv_record_blur(record, why);
+	record->host_changes |= more->host_changes;
+	while (more->n_nodes) {
+		node = append(record, NULL);
+		if (!node) {
+			kv_record_spoil(record, "too many nodes");
+			return;
+		}
+		*node = more->nodes[--more->n_nodes];
+		node->handle = NULL;
+	}
+}
+
+struct kv_node *kv_record_changed(struct kv_record *record, CUgraphNode handle)
+{
+	struct kv_node *node;
+
+	kv_record_blur(record, "a node was changed that is not known");
+	for (uint32_t i = 0; i < record->n_nodes; i++)
+		if (record->nodes[i].added && record->nodes[i].handle == handle)
+			return &record->nodes[i];
+	node = append(record, handle);
+	if (node)
+		node->added = true;
+	else
+		kv_record_spoil(record, "too many nodes");
+	return node;
 }
 
 struct kv_node *kv_record_find(struct kv_record *record, CUgraphNode handle)

@@ -37,10 +37,14 @@ struct kv_node {
 	CUgraphNode handle; /* of the graph that was instantiated; for look-ups only */
 	uint8_t kind;       /* enum kv_node_kind */
 	bool disabled;
+	bool added; /* by kv_record_changed() */
 	union {
 		struct {
-			const struct kv_kernel *kernel; /* its layout is known */
-			uint8_t *block;                 /* owned; kernel->params_size bytes */
+			const struct kv_kernel *kernel;
+			/* owned; params_size bytes by the kernel's layout. If that is not known:
+			 * block_size packed ones, in which addresses may stand anywhere */
+			uint8_t *block;
+			uint32_t block_size;
 			uint32_t grid[3], threads[3];
 		};
 		struct {
@@ -56,8 +60,12 @@ struct kv_node {
 };
 
 struct kv_record {
-	/* NULL: everything is known. Else why not, for the log: such a graph may reach anything. */
+	/* NULL: everything is known. Else why not, for the log. */
 	const char *unknown;
+	/* If unknown: all the same it reaches nothing but what its nodes name. Which of them run,
+	 * in which order, and whether they are what they were, is not known. False: it may reach
+	 * anything, and there are no nodes. */
+	bool named;
 	/* Memory that the device or the host writes while the graph runs may be read by its copies
 	 * from host memory. */
 	bool host_changes;
@@ -73,9 +81,19 @@ void kv_record_read(CUgraph graph, struct kv_record *ret_record);
 void kv_record_clear(struct kv_record *record);
 /* Forgets the nodes. why: a string that stays. */
 void kv_record_spoil(struct kv_record *record, const char *why);
+/* Keeps the nodes: all that is known from now on is that they name what is reached. */
+void kv_record_blur(struct kv_record *record, const char *why);
+/* The nodes of more, which is empty then, are nodes of record, too; both are blurred. */
+void kv_record_join(struct kv_record *record, struct kv_record *more, const char *why);
 
 /* The node of this handle, NULL if there is none. Linear. */
 struct kv_node *kv_record_find(struct kv_record *record, CUgraphNode handle);
+/*
+ * A node of this handle has changed, which is none of the record's, or maybe one of a graph that it
+ * was before an update. A node for what it is now, of kind OPAQUE until it is filled, beside all
+ * others; the record is blurred. NULL: no room, and the record is spoiled.
+ */
+struct kv_node *kv_record_changed(struct kv_record *record, CUgraphNode handle);
 
 /*
  * What a node holds, from parameters as the driver gives or takes them; node->handle and

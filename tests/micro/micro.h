@@ -71,6 +71,12 @@
 	MICRO_CALL(cuMemcpyDtoDAsync_v2, PFN_cuMemcpyDtoDAsync_v3020) \
 	MICRO_CALL(cuMemsetD8Async, PFN_cuMemsetD8Async_v3020) \
 	MICRO_CALL(cuGraphLaunch, PFN_cuGraphLaunch_v10000) \
+	MICRO_CALL(cuGraphConditionalHandleCreate, PFN_cuGraphConditionalHandleCreate_v12030) \
+	MICRO_CALL(cuGraphKernelNodeSetAttribute, PFN_cuGraphKernelNodeSetAttribute_v11000) \
+	MICRO_CALL( \
+		cuGraphExecChildGraphNodeSetParams, PFN_cuGraphExecChildGraphNodeSetParams_v11010) \
+	MICRO_CALL(cuEventCreate, PFN_cuEventCreate_v2000) \
+	MICRO_CALL(cuEventDestroy_v2, PFN_cuEventDestroy_v4000) \
 	MICRO_CALL(cuMemAddressReserve, PFN_cuMemAddressReserve_v10020) \
 	MICRO_CALL(cuMemAddressFree, PFN_cuMemAddressFree_v10020) \
 	MICRO_CALL(cuMemCreate, PFN_cuMemCreate_v10020) \
