@@ -229,20 +229,30 @@ static void sweep_chunk(struct sweep *sweep, struct kv_reservation *r, uint64_t 
 	take_away(sweep, r, first, end);
 }
 
-/* Adds pages to the chunk that starts at first until it is full. Returns its end. */
-static uint64_t chunk_end(const struct sweep *sweep, struct kv_reservation *r, uint64_t first)
+/*
+ * The next chunk: from the first wanted page at or after first until there are enough of them.
+ * Returns where it ends, behind its last wanted page; *ret_first == the end: there is none. Most
+ * walks find little, and pages that nobody wants are looked at here only.
+ */
+static uint64_t next_chunk(
+	const struct sweep *sweep, struct kv_reservation *r, uint64_t first, uint64_t *ret_first)
 {
 	uint64_t limit = sweep->wanted;
-	uint64_t bytes = 0, i;
+	uint64_t bytes = 0, end = r->n_pages;
 
 	/* What is forgotten takes no host memory. */
 	if (!sweep->forgotten && limit > CHUNK_BYTES)
 		limit = CHUNK_BYTES;
-	for (i = first; i < r->n_pages && bytes < limit; i++) {
-		if (is_wanted(sweep, &r->pages[i]))
-			bytes += r->page_size;
+	*ret_first = end;
+	for (uint64_t i = first; i < r->n_pages && bytes < limit; i++) {
+		if (!is_wanted(sweep, &r->pages[i]))
+			continue;
+		if (bytes == 0)
+			*ret_first = i;
+		bytes += r->page_size;
+		end = i + 1;
 	}
-	return i;
+	return end;
 }
 
 static void sweep_reservation(struct sweep *sweep, struct kv_reservation *r)
@@ -262,8 +272,9 @@ static void sweep_reservation(struct sweep *sweep, struct kv_reservation *r)
 		goto out;
 	}
 	for (first = 0; first < r->n_pages && sweep->wanted && sweep->error == 0; first = end) {
-		end = chunk_end(sweep, r, first);
-		sweep_chunk(sweep, r, first, end);
+		end = next_chunk(sweep, r, first, &first);
+		if (first < end)
+			sweep_chunk(sweep, r, first, end);
 	}
 out:
 	kv_reservation_unlock(r);
