@@ -29,7 +29,8 @@ void die(const char *format, ...)
 static void usage(void)
 {
 	fputs("usage: llama-front --libs DIR --model FILE [options] STEP...\n"
-	      "  --ctx N --seqs N --unified --flash 0|1|-1 --cache f32|f16|bf16|q8_0|q4_0\n"
+	      "  --ctx N (fit: as many as the free memory allows) --seqs N --unified --flash "
+	      "0|1|-1 --cache f32|f16|bf16|q8_0|q4_0\n"
 	      "  --small-swa --second-model FILE (for further contexts)\n"
 	      "  --step (wait for a line on stdin after each phase) --tokens FILE --verbose\n"
 	      "steps: prompt=N generate=N together=N[:SEQUENCES, as a sum of powers of 2] clear "
@@ -74,7 +75,7 @@ static void parse(int argc, char **argv)
 			opt.model = optarg;
 			break;
 		case 'c':
-			opt.n_ctx = atoi(optarg);
+			opt.n_ctx = strcmp(optarg, "fit") ? atoi(optarg) : 0;
 			break;
 		case 's':
 			opt.n_seq = atoi(optarg);
@@ -118,6 +119,13 @@ int main(int argc, char **argv)
 	parse(argc, argv);
 	api_start();
 	phase("started");
+	if (!opt.n_ctx) {
+		char fitted[32];
+
+		opt.n_ctx = api_fit(opt.model);
+		snprintf(fitted, sizeof(fitted), "fit=%d", opt.n_ctx);
+		phase(fitted);
+	}
 	void *model = api_model(opt.model), *second = model;
 	if (opt.second_model)
 		second = api_model(opt.second_model);

@@ -57,6 +57,9 @@ __attribute__((format(printf, 1, 2), noreturn)) void die(const char *format, ...
 /* Opens the libraries in opt.libs, finds the functions, starts the backends. */
 void api_start(void);
 void api_end(void);
+/* Cells that llama-server would take for this model without `-c`, a margin of 256 MiB left. Only
+ * the newest build. */
+int api_fit(const char *path);
 void *api_model(const char *path);
 void api_free_model(void *model);
 /* A context of n_ctx cells with the cache that the options say. NULL: libllama refused. */

@@ -212,6 +212,35 @@ static struct big context_params(void)
 	return p;
 }
 
+/* What `--fit` of llama-server calls; the newest build has it in the library of its programs. */
+#define FIT \
+	"_Z17common_fit_paramsPKcP18llama_model_paramsP20llama_context_paramsPfP32llama_model_" \
+	"tensor_buft_overridePmjPK22common_fit_extra_model14ggml_log_level"
+
+int api_fit(const char *path)
+{
+	static float split[256];      /* one for each device */
+	static uint64_t margins[256]; /* bytes, likewise */
+	static uint64_t overrides[8192][2];
+	struct big model, context = context_params();
+	int (*fit)(const char *, struct big *, struct big *, float *, void *, uint64_t *, unsigned,
+		const void *, int);
+	int status;
+
+	open_library("libllama-common");
+	*(void **)&fit = dlsym(RTLD_DEFAULT, FIT);
+	if (!fit)
+		die("no common_fit_params in %s", opt.libs);
+	defaults(api.llama_model_default_params, &model);
+	set_int(&context, AT_N_CTX, 0);
+	for (int i = 0; i < 256; i++)
+		margins[i] = 256ull << 20;
+	status = fit(path, &model, &context, split, overrides, margins, 4096, NULL, 3);
+	if (status)
+		die("the fit has failed: %d", status);
+	return get_int(&context, AT_N_CTX);
+}
+
 void *api_model(const char *path)
 {
 	struct big p;
