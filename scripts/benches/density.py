@@ -83,6 +83,12 @@ def run_timeline(job):
     return kvserver.serve(model, caches, mode.slots, slot_ctx, requests, Speeds(), mode.unified, mode.clears, mode.apart)
 
 
+def side_by_side(function, jobs):
+    """[function(job)], on all processors."""
+    with multiprocessing.Pool(min(len(jobs), len(os.sched_getaffinity(0)))) as pool:
+        return pool.map(function, jobs, chunksize=1)
+
+
 class Timelines:
     """What happens to cells, once for all models and contexts for which it is the same."""
 
@@ -100,9 +106,8 @@ class Timelines:
                     kinds.add(kind)
                     jobs.append((model, mode, ctx, self.requests))
         jobs.sort(key=lambda job: -len(job[0].tensors))  # the longest first
-        with multiprocessing.Pool(min(len(jobs), len(os.sched_getaffinity(0)))) as pool:
-            for job, line in zip(jobs, pool.map(run_timeline, jobs, chunksize=1)):
-                self.known.append((*job[:3], line))
+        for job, line in zip(jobs, side_by_side(run_timeline, jobs)):
+            self.known.append((*job[:3], line))
 
     def get(self, model, mode, ctx):
         caches, slot_ctx = setting(model, mode, ctx)
@@ -136,7 +141,8 @@ def one_server(lines, model, mode, ctx, linger, away):
 
 # ---- at equal memory ----
 
-def equal_memory(model, requests):
+def equal_memory(job):
+    model, requests = job
     ctx = min(CONTEXT, model.longest)
     budget = DEVICE - RESERVE - WEIGHTS[model.name]
     row = {"bench": "density", "row": "streams", "simulated": True, "model": model.name, "context": ctx, "budget_bytes": budget}
@@ -278,7 +284,7 @@ def main():
     for model in MODELS:
         for mode in MODES:
             rows += [one_server(lines, model, mode, ctx, args.linger, args.away) for ctx in contexts(model, mode)]
-    rows += [equal_memory(model, part) for model in MODELS]
+    rows += side_by_side(equal_memory, [(model, part) for model in reversed(MODELS)])[::-1]
     rows += [fleet(lines, n, n, args.linger) for n in ((10, 100) if args.quick else (10, 100, 1000, 10000))]
     if not args.no_engine:
         try:

@@ -95,9 +95,10 @@ class Cells:
         ranges = [(at, end) for at, end in ranges if self.full.find(1, at, end) >= 0]
         if not ranges:
             return
+        first, end = min(ranges)[0], max(ranges)[1]
         for masked in self.masked.values():
-            last = max((position + min(end - cell, n) - 1 for position, cell, n in masked for at, end in ranges
-                        if cell < end and at < cell + n), default=-1)
+            near = (reach(run, ranges) for run in reversed(masked) if run[1] < end and first < run[1] + run[2])
+            last = next((position for position in near if position is not None), -1)
             while masked and masked[0][0] <= last:
                 position, cell, n = masked[0]
                 some = min(n, last + 1 - position)
@@ -124,6 +125,13 @@ class Cells:
         """How many cells attention reads of this array, if it reads any."""
         self.top = self.full.rfind(1, 0, self.top) + 1
         return min(self.size, max(READ_BLOCK, padded(self.top)))
+
+
+def reach(run, ranges):
+    """The last position of a run that lies in one of the ranges, or None."""
+    position, cell, n = run
+    hits = [end for at, end in ranges if cell < end and at < cell + n]
+    return position + min(max(hits) - cell, n) - 1 if hits else None
 
 
 def cut_simply(batch, most=UBATCH):
