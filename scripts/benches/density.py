@@ -44,6 +44,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE / "lib"))
+import chart  # noqa: E402
 import kvengine  # noqa: E402
 import kvmodel  # noqa: E402
 import kvserver  # noqa: E402
@@ -201,23 +202,18 @@ def fleet(lines, n_gpus, seed, linger):
 
 # ---- what is shown ----
 
-def svg(rows):
-    """Bars per model: backed and live, as a share of static reservation."""
-    servers = [r for r in rows if r["row"] == "server" and r["mode"] == "unified"]
-    width, left, bar = 720, 180, 16
-    height = 46 * len(servers) + 50
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="12">',
-           f'<rect width="{width}" height="{height}" fill="white"/>',
-           '<text x="10" y="18">KV memory over time by model and context, as a share of static reservation (grey = 100 %); simulated</text>']
-    for i, row in enumerate(servers):
-        y, scale = 34 + 46 * i, width - left - 70
-        out.append(f'<text x="10" y="{y + 20}">{row["model"]}, {row["context"] // 1024} Ki</text>')
-        out.append(f'<rect x="{left}" y="{y}" width="{scale}" height="{2 * bar}" fill="#eeeeee"/>')
-        for j, (key, colour, name) in enumerate((("backed_mean", "#2b6cb0", "kvshim"), ("live_mean", "#48a868", "oracle"))):
-            part = row[key] / row["static_bytes"]
-            out.append(f'<rect x="{left}" y="{y + j * bar}" width="{scale * part:.1f}" height="{bar - 2}" fill="{colour}"/>')
-            out.append(f'<text x="{left + scale * part + 4:.1f}" y="{y + j * bar + 12}">{name} {100 * part:.0f} %</text>')
-    return "\n".join(out + ["</svg>"]) + "\n"
+def svg(rows, source):
+    """Bars by model and context: what is backed, and what is live, as a share of static reservation."""
+    panels = []
+    for mode in dict.fromkeys(r["mode"] for r in rows if r["row"] == "server"):
+        bars = [(f"{r['model']}, {r['context'] // 1024} Ki", [100 * r["backed_mean"] / r["static_bytes"], 100 * r["live_mean"] / r["static_bytes"]])
+                for r in rows if r["row"] == "server" and r["mode"] == mode]
+        panels.append(chart.Bars(f"Bytes over time: {mode}", "% of static reservation", ["kvshim", "oracle (live rows only)"], bars,
+                                 mark=(100, "static")))
+    bars = [(r["model"], [r["static_unified"], r["kvshim_always_unified"], r["kvshim_unified"]]) for r in rows if r["row"] == "streams"]
+    panels.append(chart.Bars("Streams at equal memory, a unified cache: 80 GiB less weights", "streams",
+                             ["static", "kvshim, in every step", "kvshim, in 99 % of the steps"], bars))
+    return chart.document("KV memory that a server needs, as a share of static reservation", f"Simulated; requests: {source}.", panels)
 
 
 def percent(value):
@@ -297,7 +293,7 @@ def main():
             rows.append({"bench": "density", "row": "engine", "mode": "failed", "ok": False, "why": str(why), "measured_mean": 0,
                          "simulated_mean": 0, "apart": 1.0, "furthest": 1.0})
     if args.svg:
-        pathlib.Path(args.svg).write_text(svg(rows))
+        pathlib.Path(args.svg).write_text(svg(rows, source))
     if args.json:
         for row in rows:
             print(json.dumps({"trace": source, **row}))
