@@ -5,7 +5,8 @@
  * A run is a maximal series of adjacent pages that need memory. Per page: one handle (recycled or
  * created) and one map call; per run: one set_access, and one zero or copy for each series of pages
  * that want the same; per call: one flush. All pages of the call are BUSY until the flush has
- * returned.
+ * returned. A run whose content comes back from host memory goes in windows: while one of them is
+ * being copied the next one is given its memory.
  */
 #include "core/backing.h"
 
@@ -14,6 +15,10 @@
 #include "core/page.h"
 #include "core/space.h"
 #include "core/poison.h"
+
+/* Bytes of copies between two looks at the next pages: some dozen calls of the driver, and long
+ * enough a copy to hide them. */
+#define WINDOW_BYTES (16ull << 20)
 
 static bool needs_memory(const struct kv_page *page)
 {
@@ -213,6 +218,17 @@ static void commit(struct kv_reservation *r, uint64_t first, uint64_t end)
 	}
 }
 
+/* The end of what is backed at once from first on: as far as pages need memory, but for what is to
+ * be copied not farther than a window. */
+static uint64_t window_end(const struct kv_reservation *r, uint64_t first, uint64_t end)
+{
+	uint64_t copied = 0, i;
+
+	for (i = first; i < end && needs_memory(&r->pages[i]) && copied < WINDOW_BYTES; i++)
+		copied += r->pages[i].host ? r->page_size : 0;
+	return i;
+}
+
 /* Starts to back what needs it in [first, end). *ret_queued: some of it was. */
 static int back_pages(struct kv_reservation *r, uint64_t first, uint64_t end,
 	const struct source *source, bool *ret_queued)
@@ -225,8 +241,7 @@ static int back_pages(struct kv_reservation *r, uint64_t first, uint64_t end,
 			a++;
 		if (a >= end)
 			break;
-		for (b = a + 1; b < end && needs_memory(&r->pages[b]); b++)
-			;
+		b = window_end(r, a, end);
 		error = back_run(r, a, b, source);
 		if (error == 0)
 			*ret_queued = true;

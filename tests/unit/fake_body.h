@@ -63,6 +63,7 @@ struct fake_gpu {
 	struct operation queue[MAX_QUEUE];
 	uint32_t n_queued;
 	uint64_t calls[FAKE_N_CALLS], n_calls;
+	uint8_t order[FAKE_ORDER_MAX]; /* kinds of the first of them */
 	uint64_t fail_at, fail_again;
 	int fail_error;
 	bool failed;

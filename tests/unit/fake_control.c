@@ -113,6 +113,17 @@ void fake_gpu_set_busy(struct fake_gpu *gpu, uint32_t n_drains)
 	pthread_mutex_unlock(&gpu->mutex);
 }
 
+enum fake_call fake_gpu_call_at(struct fake_gpu *gpu, uint32_t n)
+{
+	enum fake_call kind = FAKE_N_CALLS;
+
+	pthread_mutex_lock(&gpu->mutex);
+	if (n < FAKE_ORDER_MAX && n < gpu->n_calls)
+		kind = (enum fake_call)gpu->order[n];
+	pthread_mutex_unlock(&gpu->mutex);
+	return kind;
+}
+
 void fake_gpu_reset_calls(struct fake_gpu *gpu)
 {
 	pthread_mutex_lock(&gpu->mutex);

@@ -26,6 +26,8 @@ int fake_begin(struct fake_gpu *gpu, enum fake_call kind)
 {
 	pthread_mutex_lock(&gpu->mutex);
 	gpu->calls[kind]++;
+	if (gpu->n_calls < FAKE_ORDER_MAX)
+		gpu->order[gpu->n_calls] = (uint8_t)kind;
 	gpu->n_calls++;
 	if (gpu->fail_at && --gpu->fail_at == 0) {
 		gpu->failed = true;

@@ -84,6 +84,10 @@ void fake_gpu_read(struct fake_gpu *gpu, kv_gpu_addr addr, void *ret_data, uint6
 uint64_t fake_gpu_calls(struct fake_gpu *gpu, enum fake_call kind);
 uint64_t fake_gpu_all_calls(struct fake_gpu *gpu);
 void fake_gpu_reset_calls(struct fake_gpu *gpu);
+/* The kind of the n-th call (0: the first) since the reset, n below FAKE_ORDER_MAX; FAKE_N_CALLS:
+ * there was none. */
+#define FAKE_ORDER_MAX 256u
+enum fake_call fake_gpu_call_at(struct fake_gpu *gpu, uint32_t n);
 uint64_t fake_gpu_device_used(struct fake_gpu *gpu);
 uint64_t fake_gpu_host_used(struct fake_gpu *gpu);
 uint32_t fake_gpu_n_breaches(struct fake_gpu *gpu);
