@@ -2,14 +2,18 @@
 /*
  * crosswise.c - two processes, two devices: each has filled another device, and now both want
  * memory of the one that the other has filled, at the same moment, as ranks of one group would.
- * Whoever waits is inside its gate, so that its agents cannot give: the waits are a cycle. They are
- * bounded, and what cannot be had is spilled; nobody fails and no content is lost.
+ * Whoever waits is inside its gate, so that its agents cannot give: the waits would be a cycle.
+ * The one that waits on the later device waits; the other one counts on nobody who waits, goes on
+ * by spilling, and gives. Nobody fails and no content is lost. A wait may take a minute here, and
+ * an agent ten seconds to find its gate entered, so that a cycle would outlast this test's
+ * patience.
  *
  * The second process is a child that was forked before anything else happened.
  */
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/coord.h"
 #include "tests/memory/check.h"
 
 #define N_FIRST 13 /* 208 MiB of the device's 256 */
@@ -55,6 +59,49 @@ static void verify(const CUdeviceptr *buffers, int n, uint8_t value)
 	}
 }
 
+/* What the shim counted for this process on that device. */
+static struct kv_process_stats stats_of(int device)
+{
+	struct kv_process_stats stats = {0};
+	char path[512], text[128];
+	struct kv_coord *coord;
+	uint32_t slot;
+	CUuuid uuid;
+
+	if (CHECK(cuDeviceGetUuid_v2(&uuid, device) == CUDA_SUCCESS) &&
+		CHECK(kv_coord_path(getenv("KVSHIM_DIR"), geteuid(), (uint8_t *)uuid.bytes, path,
+			      sizeof(path)) == 0) &&
+		CHECK(kv_coord_attach(path, &coord, text, sizeof(text)) == 0)) {
+		if (CHECK(kv_coord_find_pid(coord, getpid(), &slot) == 0))
+			stats = kv_coord_segment(coord)->slots[slot].process;
+		kv_coord_detach(coord);
+	}
+	return stats;
+}
+
+static bool comes_after(int device, int other)
+{
+	CUuuid a, b;
+
+	OK(cuDeviceGetUuid_v2(&a, device));
+	OK(cuDeviceGetUuid_v2(&b, other));
+	return memcmp(&a, &b, sizeof(a)) > 0;
+}
+
+/* Of the two only the one that holds pages of the later device ever gives way. */
+static void look_at_counters(int device)
+{
+	struct kv_process_stats own = stats_of(device), other = stats_of(1 - device);
+
+	printf("process with device %d: waits %llu, in vain %llu, given way %llu, spilled %llu\n",
+		device, (unsigned long long)other.waits, (unsigned long long)other.wait_timeouts,
+		(unsigned long long)other.waits_crossed, (unsigned long long)other.pages_spilled);
+	CHECK(own.waits_crossed == 0);
+	if (!comes_after(device, 1 - device))
+		CHECK(other.waits_crossed == 0);
+	CHECK(other.waits > 0);
+}
+
 static int run(int device, uint8_t value)
 {
 	CUdeviceptr first[N_FIRST], more[N_MORE];
@@ -72,6 +119,7 @@ static int run(int device, uint8_t value)
 	verify(more, N_MORE, value + 100);
 	OK(cuCtxSetCurrent(own));
 	verify(first, N_FIRST, value);
+	look_at_counters(device);
 	meet();
 	for (int i = 0; i < N_FIRST; i++)
 		OK(cuMemFree(first[i]));
