@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random and stressed tests in rounds, each with another seed, until the time is up; see scripts/soak.
 
-usage: soak.py BUILD [--minutes N] [--seed N] [--only WORD] [--list]
+usage: soak.py BUILD [--minutes N] [--rounds N] [--seed N] [--only WORD] [--list]
 """
 import argparse
 import concurrent.futures
@@ -59,14 +59,18 @@ def engines(build):
 
 
 def churn(build, seed):
-    """Random work on the engine's slots: 10,000 decodes with graphs and 10,000 without, in each round."""
+    """Random work on the engine's slots: 10,000 decodes with graphs and 10,000 without, in each round, and on each kind of
+    cache runs in which every n-th call that backs memory fails."""
     program = SOURCE / "tests/engines/churn"
     names = subprocess.run([program, "--list"], check=True, capture_output=True, text=True).stdout.splitlines()
     for name in names:
         for more in ([], ["--no-graphs"]):
             yield Job(" ".join([f"churn {name},", *more, f"seed {seed}"]),
-                      [program, "--build", build, "--only", name, "--decodes", 10000 // len(names), "--seed", seed, *more])
-    yield Job(f"churn --faults, seed {seed}", [program, "--build", build, "--faults", "--seed", seed])
+                      [program, "--build", build, "--only", name, "--decodes", -(-10000 // len(names)), "--seed", seed, *more])
+    for i, name in enumerate(names):
+        more = ["--no-graphs"] if i % 2 else []
+        yield Job(" ".join([f"churn {name}, --faults", *more, f"seed {seed}"]),
+                  [program, "--build", build, "--only", name, "--faults", "--all", "--decodes", 100, "--seed", seed, *more])
 
 
 def timed(build):
@@ -105,10 +109,10 @@ def one_round(build, seed):
             *coordinator(build, seed), *timed(build)]
 
 
-def jobs(build, first_seed):
-    """All jobs, round after round, without end."""
+def jobs(build, first_seed, rounds):
+    """All jobs, round after round; rounds 0: without end."""
     seed = first_seed
-    while True:
+    while not rounds or seed < first_seed + rounds:
         for job in one_round(build, seed):
             if seed == first_seed or job.again:
                 yield job
@@ -137,9 +141,18 @@ def skip_reason(said):
 
 class Count:
     def __init__(self):
-        self.passed, self.failed, self.skipped = 0, [], {}
+        self.passed, self.failed, self.skipped, self.totals = 0, [], {}, {}
+
+    def add_totals(self, said):
+        """What random work on slots counts: "totals name=number ..."."""
+        for line in said.splitlines():
+            if line.startswith("totals "):
+                for word in line.split()[1:]:
+                    name, _, value = word.partition("=")
+                    self.totals[name] = self.totals.get(name, 0) + int(value)
 
     def add(self, job, status, said, seconds):
+        self.add_totals(said)
         if status == 0:
             self.passed += 1
             word = "ok"
@@ -182,6 +195,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--rounds", type=int, default=0, help="so many rounds, however long they take")
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--only", default="")
     parser.add_argument("--list", action="store_true", help="the jobs of the first round, as one would type them")
@@ -196,13 +210,18 @@ def main():
         return 2
     # A job that no round repeats would leave nothing to do: then the rounds end by themselves.
     repeats = any(args.only in job.name and job.again for job in first)
-    stream = (job for job in (jobs(build, args.seed) if repeats else first) if args.only in job.name)
-    count = soak(stream, args.minutes * 60)
+    stream = (job for job in (jobs(build, args.seed, args.rounds) if repeats else first) if args.only in job.name)
+    count = soak(stream, float("inf") if args.rounds else args.minutes * 60)
     print()
     for name, reason in count.skipped.items():
         print(f"skipped: {name}: {reason}")
     for job in count.failed:
         print(f"failed: {job.name}: {job.words()}")
+    if count.totals:
+        t = count.totals
+        print(f"random work on slots: {t['runs']} runs, {t['decodes']} decodes, {t['violations']} violations, "
+              f"{t['faults']} faults of the GPU, {t['mismatches']} mismatches, {t['other_tokens']} runs with other tokens, "
+              f"{t['injected']} failures injected, which ended {t['felt']} runs")
     print(f"{count.passed} passed, {len(count.failed)} failed, {len(count.skipped)} skipped")
     return 1 if count.failed or not count.passed else 0
 
