@@ -90,6 +90,7 @@ struct sim_mapping {
 	uint64_t base, size, offset;
 	struct sim_handle *handle;
 	uint8_t readable, writable; /* bit per device */
+	bool reached;               /* by some device, at some time */
 	bool host_visible;
 	bool manager;
 };

@@ -216,6 +216,32 @@ Test(exec, a_queued_kernel_may_touch_all_of_a_range_that_it_points_into)
 	reports(VIOLATION, 0, ok(cuMemUnmap(addr, PAGE)));
 }
 
+Test(exec, a_queued_kernel_cannot_touch_what_no_device_has_had_access_to)
+{
+	CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE}};
+	CUmemAccessDesc access = {.location = prop.location};
+	CUmemGenericAllocationHandle handle;
+
+	start();
+	CUdeviceptr addr = reserve(4, 2);
+	CUstream stream = busy_stream(CU_STREAM_NON_BLOCKING);
+	ok(launch_fill(addr, 1, 1, stream));
+	ok(cuMemCreate(&handle, PAGE, &prop, 0));
+	ok(cuMemMap(addr + 2 * PAGE, PAGE, 0, handle, 0));
+	reports(VIOLATION, 0, ok(cuMemUnmap(addr + 2 * PAGE, PAGE)));
+	/* Access that was taken away again was access. */
+	ok(cuMemMap(addr + 2 * PAGE, PAGE, 0, handle, 0));
+	access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+	ok(cuMemSetAccess(addr + 2 * PAGE, PAGE, &access, 1));
+	access.flags = CU_MEM_ACCESS_FLAGS_PROT_NONE;
+	ok(cuMemSetAccess(addr + 2 * PAGE, PAGE, &access, 1));
+	reports(VIOLATION, 1, ok(cuMemUnmap(addr + 2 * PAGE, PAGE)));
+	sem_post(&gate);
+	ok(cuStreamSynchronize(stream));
+	ok(cuMemRelease(handle));
+}
+
 Test(exec, freeing_waits_for_the_device)
 {
 	CUdeviceptr a;

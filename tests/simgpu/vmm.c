@@ -264,6 +264,20 @@ static const char *whole_mappings(const struct sim_range *range, uint64_t ptr, u
 	return NULL;
 }
 
+/* False: no device has ever had access to any of it, so that no work can mean it, wherever it
+ * points. */
+static bool was_reached(const struct sim_range *range, uint64_t ptr, uint64_t size)
+{
+	const struct sim_mapping *m;
+
+	for (uint64_t at = ptr; at < ptr + size; at += m->size) {
+		m = sim_range_mapping(range, at);
+		if (m->reached)
+			return true;
+	}
+	return false;
+}
+
 CUresult sim_cuMemUnmap(CUdeviceptr ptr, size_t size)
 {
 	CUresult result = CUDA_SUCCESS;
@@ -282,7 +296,9 @@ CUresult sim_cuMemUnmap(CUdeviceptr ptr, size_t size)
 		goto out;
 	}
 	/* The driver does not wait and would not notice: reported, and done all the same. */
-	const char *busy = sim_work_in_flight(ptr, size, range->base, range->base + range->size);
+	const char *busy = NULL;
+	if (was_reached(range, ptr, size))
+		busy = sim_work_in_flight(ptr, size, range->base, range->base + range->size);
 	if (busy)
 		sim_report(SIM_VIOLATION, "cuMemUnmap(0x%llx, 0x%llx) while %s may still touch it",
 			ptr, (ull)size, busy);
@@ -333,8 +349,10 @@ static CUresult set_access(struct sim_mapping *m, const CUmemAccessDesc *desc)
 	}
 	m->readable &= (uint8_t)~bit;
 	m->writable &= (uint8_t)~bit;
-	if (desc->flags & CU_MEM_ACCESS_FLAGS_PROT_READ)
+	if (desc->flags & CU_MEM_ACCESS_FLAGS_PROT_READ) {
 		m->readable |= bit;
+		m->reached = true;
+	}
 	if (desc->flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
 		m->writable |= bit;
 	return CUDA_SUCCESS;
