@@ -103,7 +103,7 @@ def series_rows(micro, n, quick):
         for count in counts[::len(counts) - 1] if quick else counts:
             each = micro.each(n, True, "0", "graph", *args(count))
             medians[count] = statistics.median(i for i, _ in each)
-            yield row("series", f"{count} {what}", not any(k for _, k in each), n=n, median=medians[count],
+            yield row("series", f"{count} {what}", not any(k for _, k in each), series=what, count=count, n=n, median=medians[count],
                       worst=max(i for i, _ in each), locks=max(k for _, k in each))
         slope = (medians[counts[-1]] - medians[counts[0]]) / (counts[-1] - counts[0])
         recorded = what.startswith("recorded")
@@ -171,6 +171,23 @@ def charts(rows):
               chart.Bars("Driver calls", "calls", ["without the shim", "more with it"],
                          bars("calls", "plain_calls", "more_calls") + bars("decode", "plain_calls", "more_calls"))]
     return "What a launch, a replayed graph and a page boundary cost", where(), panels
+
+
+def charts(rows):
+    single = [r for r in rows if r["kind"] == "launch"]
+    calls = [r for r in rows if r["kind"] in ("calls", "decode")]
+    lines = {}
+    for r in rows:
+        if r.get("series"):
+            lines.setdefault(r["series"], []).append((r["count"], r["median"]))
+    panels = [chart.Bars("Instructions of libkvshim.so in a launch", "instructions", ["median", "worst"],
+                         [(r["what"], [r["median"], r["worst"]]) for r in single], log=True),
+              chart.Lines("A graph that is launched again", "how many there are in the graph", "instructions (median)",
+                          list(lines.items()), log_x=True)]
+    if calls:
+        panels.append(chart.Bars("Driver calls more than without the shim", "calls", ["to back pages"],
+                                 [(r["what"], [r["more_calls"]]) for r in calls]))
+    return "What launches, replayed graphs and page boundaries cost", where(), panels
 
 
 def run():
