@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pool_tree.h - free extents by (length, offset): a treap over an array of extents. Private to
- * pool.c and pool_tree.c.
+ * core/pool*.c.
  */
 #ifndef KV_CORE_POOL_TREE_H
 #define KV_CORE_POOL_TREE_H
