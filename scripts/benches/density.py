@@ -75,7 +75,7 @@ def setting(model, mode, ctx):
 
 def contexts(model, mode):
     least = min(CONTEXT, model.longest)
-    return [c for c in (least, 2 * CONTEXT) if c <= model.longest and (c == least or mode.name not in ("half", "as it comes"))]
+    return [c for c in (least, 2 * CONTEXT) if c <= model.longest and (c == least or mode.name not in ("half", "kept", "as it comes"))]
 
 
 def run_timeline(job):
@@ -286,7 +286,7 @@ def main():
         try:
             for mode in kvengine.MODES:
                 for spare in (True,) if args.quick else (True, False):
-                    rows.append(kvengine.against_engine(requests[:8 if args.quick else 24], args.build, mode, spare))
+                    rows.append(kvengine.against_engine(requests[:6 if args.quick else 16], args.build, mode, spare))
         except Skip as why:
             missing = str(why)
         except Failure as why:
