@@ -7,37 +7,7 @@
 #include <string.h>
 
 #include "core/coord_grant.h"
-#include "core/coord_private.h"
-#include "core/coord_snapshot.h"
-
-#define LOCK_NS 20000000ull    /* a page's patience with the segment's mutex */
-#define BLIND_NS 1000000000ull /* without asking, after the mutex could not be had */
-#define FRESH_NS 1000000000ull /* what was waited for is left to who waited, until it is used */
-
-struct kv_coord_ledger {
-	struct kv_coord_ledger_config config; /* immutable */
-	pthread_mutex_t mutex;
-	uint64_t used;    /* guarded by mutex; bytes of handles, also of those being made */
-	uint64_t charged; /* guarded by mutex; the account's, which only we write */
-	uint64_t waiting; /* guarded by mutex; bytes that this process's threads wait for */
-	uint64_t aside;   /* guarded by mutex; of charged: for native memory that is being made */
-	uint64_t fresh; /* guarded by mutex; of charged: was waited for, and is not used yet ... */
-	uint64_t fresh_ns;       /* ... since this CLOCK_MONOTONIC */
-	uint64_t no_grant_ns;    /* guarded by mutex; until then what is given is for all */
-	uint64_t blind_until_ns; /* atomic: relaxed; until then nobody waits for the mutex */
-	struct kv_coord_scratch scratch; /* guarded by the segment's mutex */
-	uint64_t n_locks;                /* atomic: relaxed */
-};
-
-static struct kv_coord_account *account_of(struct kv_coord *coord)
-{
-	return &coord->file.segment->accounts[coord->index];
-}
-
-static void put64(uint64_t *field, uint64_t value)
-{
-	__atomic_store_n(field, value, __ATOMIC_RELAXED);
-}
+#include "core/coord_ledger_body.h"
 
 /* ---- up: under the segment's mutex ---- */
 
@@ -52,9 +22,7 @@ static void go_blind(struct kv_coord_ledger *l)
 	__atomic_store_n(&l->blind_until_ns, kv_coord_now_ns() + BLIND_NS, __ATOMIC_RELAXED);
 }
 
-/* No thread waits for the mutex while it is known not to be had: the waits of one call of the
- * program, however many there are, do not add up. */
-static int lock(struct kv_coord *coord, uint64_t timeout_ns)
+int kv_coord_ledger_lock(struct kv_coord *coord, uint64_t timeout_ns)
 {
 	int error = kv_coord_lock_within(coord, is_blind(coord->ledger) ? 0 : timeout_ns);
 
@@ -63,10 +31,9 @@ static int lock(struct kv_coord *coord, uint64_t timeout_ns)
 	return error;
 }
 
-/* The same for what goes on alone after it. */
-static int lock_or_go_blind(struct kv_coord *coord, uint64_t timeout_ns)
+int kv_coord_ledger_lock_or_go_blind(struct kv_coord *coord, uint64_t timeout_ns)
 {
-	int error = lock(coord, timeout_ns);
+	int error = kv_coord_ledger_lock(coord, timeout_ns);
 
 	if (error == -ETIMEDOUT && !is_blind(coord->ledger))
 		go_blind(coord->ledger);
@@ -107,7 +74,7 @@ static int refill(struct kv_coord *coord, uint64_t bytes)
 	struct kv_coord_ledger *l = coord->ledger;
 	struct kv_coord_snapshot *s = &l->scratch.snapshot;
 	uint64_t grant, needed, debt, more = l->config.lease_bytes;
-	int error = lock(coord, LOCK_NS);
+	int error = kv_coord_ledger_lock(coord, LOCK_NS);
 
 	/* its holder does not let go: see coord_ledger.h */
 	if (error)
@@ -168,7 +135,7 @@ static int refill_unneeded(struct kv_coord *coord, uint64_t bytes, uint64_t keep
 	uint64_t needed, unused;
 	int error = -ENOMEM;
 
-	if (lock(coord, LOCK_NS) < 0)
+	if (kv_coord_ledger_lock(coord, LOCK_NS) < 0)
 		return -ENOMEM;
 	kv_coord_snapshot(coord, 0, l->config.residency_ns, l->config.wait_ns, s);
 	needed = kv_coord_minus(in_use(l) + bytes, l->charged);
@@ -216,7 +183,7 @@ static void grant(struct kv_coord *coord, uint64_t bytes)
 	if (!kv_coord_grant_is_asked(coord) || kv_coord_now_ns() < l->no_grant_ns)
 		return;
 	/* once, and not for each page that is given with the gate closed */
-	if (lock(coord, LOCK_NS) != 0) {
+	if (kv_coord_ledger_lock(coord, LOCK_NS) != 0) {
 		l->no_grant_ns = kv_coord_now_ns() + BLIND_NS;
 		return;
 	}
@@ -336,100 +303,6 @@ static void ledger_forget(void *ctx)
 	pthread_mutex_unlock(&l->mutex);
 }
 
-/* ---- promises ---- */
-
-static void ledger_seen(void *ctx, uint64_t free_bytes, uint64_t total_bytes)
-{
-	struct kv_coord *coord = ctx;
-	struct kv_coord_segment *segment = coord->file.segment;
-	struct kv_coord_account account;
-	uint64_t explained = 0;
-
-	if (!kv_coord_is_mine(coord) || lock(coord, LOCK_NS) != 0)
-		return;
-	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++) {
-		kv_coord_read_account(segment, i, &account);
-		explained = kv_coord_add(explained, kv_coord_add(account.held, account.native));
-	}
-	put64(&segment->outside,
-		kv_coord_minus(kv_coord_minus(total_bytes, free_bytes), explained));
-	put64(&segment->free_seen, free_bytes);
-	put64(&segment->free_seen_ns, kv_coord_now_ns());
-	kv_coord_unlock(coord);
-}
-
-/* Locked. */
-static bool can_promise(struct kv_coord *coord, uint64_t reserve, uint64_t native)
-{
-	struct kv_coord_segment *segment = coord->file.segment;
-	struct kv_coord_account account, mine;
-	struct kv_coord_limits limits;
-	uint64_t overcommit = 0, asked, there;
-
-	kv_coord_sum(segment);
-	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++) {
-		kv_coord_read_account(segment, i, &account);
-		if (account.overcommit > overcommit)
-			overcommit = account.overcommit;
-	}
-	kv_coord_read_account(segment, coord->index, &mine);
-	asked = kv_coord_add(segment->promised_total, segment->native_total);
-	asked = kv_coord_add(kv_coord_add(asked, segment->outside), kv_coord_add(reserve, native));
-	there = kv_coord_add(
-		kv_coord_add(segment->gpu_total, segment->host_budget_total), overcommit);
-	if (asked > there)
-		return false;
-	/* A maximum of its own is no less of a bound than the device. */
-	if (kv_coord_limits(coord, coord->index, &limits, NULL) != 0 || !reserve)
-		return true;
-	return kv_coord_add(mine.promised, reserve) <=
-	       kv_coord_add(kv_coord_add(limits.max, mine.host_budget), mine.overcommit);
-}
-
-static int ledger_promise(void *ctx, uint64_t reserve, uint64_t native)
-{
-	struct kv_coord *coord = ctx;
-	bool can;
-
-	if (!kv_coord_is_mine(coord) || lock_or_go_blind(coord, coord->lock_timeout_ns) != 0)
-		return -EAGAIN;
-	can = can_promise(coord, reserve, native);
-	if (!can) {
-		kv_coord_sweep(coord);
-		can = can_promise(coord, reserve, native);
-	}
-	if (can && reserve) {
-		__atomic_add_fetch(&account_of(coord)->promised, reserve, __ATOMIC_RELAXED);
-		KV_COORD_POINT("promise: made, sums are old");
-		kv_coord_sum(coord->file.segment);
-	}
-	kv_coord_unlock(coord);
-	return can ? 0 : -ENOMEM;
-}
-
-static void ledger_unpromise(void *ctx, uint64_t bytes)
-{
-	struct kv_coord *coord = ctx;
-
-	/* Down needs no mutex; another thread may be promising meanwhile. */
-	if (kv_coord_is_mine(coord)) {
-		uint64_t *promised = &account_of(coord)->promised, old;
-
-		old = __atomic_load_n(promised, __ATOMIC_RELAXED);
-		while (!__atomic_compare_exchange_n(promised, &old, kv_coord_minus(old, bytes),
-			false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-			;
-	}
-}
-
-static void ledger_promised(void *ctx, uint64_t bytes)
-{
-	struct kv_coord *coord = ctx;
-
-	if (kv_coord_is_mine(coord))
-		__atomic_add_fetch(&account_of(coord)->promised, bytes, __ATOMIC_RELAXED);
-}
-
 /* ---- waiting ---- */
 
 /* What all threads of this process wait for together. The ledger's mutex is held. */
@@ -456,7 +329,7 @@ static void end_wait(struct kv_coord *coord, uint64_t bytes, bool served)
 	int error;
 
 	pthread_mutex_lock(&l->mutex);
-	error = lock(coord, LOCK_NS);
+	error = kv_coord_ledger_lock(coord, LOCK_NS);
 	if (!error && kv_coord_is_mine(coord))
 		l->charged += kv_coord_grant_take(coord);
 	set_waiting(coord, kv_coord_minus(l->waiting, bytes));
@@ -538,10 +411,10 @@ static const struct kv_ledger_ops ledger_ops = {
 	.uncharge = ledger_uncharge,
 	.wait = ledger_wait,
 	.elsewhere = ledger_elsewhere,
-	.seen = ledger_seen,
-	.promise = ledger_promise,
-	.unpromise = ledger_unpromise,
-	.promised = ledger_promised,
+	.seen = kv_coord_ledger_seen,
+	.promise = kv_coord_ledger_promise,
+	.unpromise = kv_coord_ledger_unpromise,
+	.promised = kv_coord_ledger_promised,
 	.forget = ledger_forget,
 };
 
@@ -598,7 +471,7 @@ int kv_coord_ledger_could_get(struct kv_coord *coord, uint64_t *ret_bytes)
 	const struct kv_coord_snapshot *s;
 	uint64_t could, held, max;
 
-	if (!l || !kv_coord_is_mine(coord) || lock(coord, LOCK_NS) != 0)
+	if (!l || !kv_coord_is_mine(coord) || kv_coord_ledger_lock(coord, LOCK_NS) != 0)
 		return -EAGAIN;
 	s = &l->scratch.snapshot;
 	kv_coord_snapshot(
