@@ -29,7 +29,7 @@ def measure(args, folder, page):
             "KVSHIM_MIN_SIZE": str(size), "KVSHIM_PAGE_SIZE": str(page)}
     if args.gpu == "sim":
         env |= {"LD_LIBRARY_PATH": str(build / "tests/simgpu/lib"), "SIMGPU_BANDWIDTH": str(int(args.gbps * 1e9)),
-                "SIMGPU_STRICT_EXIT": "1", "SIMGPU_MEMORY": str(4 * size)}
+                "SIMGPU_STRICT_EXIT": "1", "SIMGPU_MEMORY": str(4 * size), "SIMGPU_ASYNC": "1"}
     else:
         need_gpu()
         if "LD_LIBRARY_PATH" in os.environ:
