@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * coord.pml - charge, reclaim, answer and death, as core/coord_ledger.c, coord_wait.c, coord_control.c
- * and the agent's turn do them, for three processes on a device of PAGES pages, one of which may be
+ * coord.pml - charge, reclaim, grant, answer and death, as core/coord_ledger.c, coord_grant.c,
+ * coord_wait.c, coord_control.c and the agent's turn do them, for three processes on a device of PAGES pages, one of which may be
  * killed between any two stores.
  *
  * Every process has two threads: one that works (takes a page, asks the others if there is none, goes
@@ -9,23 +9,31 @@
  * time. The driver takes the pages of the dead back by itself: held[] of a dead process is 0. The
  * process's own mutex is inner[], the segment's robust one is owner.
  *
- * Checked: the sum of what is charged never exceeds the device, nor does the sum of what is held;
+ * Checked: the sum of what is charged and granted never exceeds the device, nor does the sum of what is
+ * held; what is given while its asker waits is that one's (nobody else is charged with it);
  * nobody holds more than it is charged with; there is no deadlock, whoever dies and whatever it held; no
  * request of a living process stays without an answer; no page is lost: in the end what is charged is
  * what is held.
  *
- * A turn of a wait may end at any moment, which covers every length of a time-out.
+ * A turn of a wait may end at any moment, which covers every length of a time-out, and whatever wakes who
+ * waits: the futex word that changes when something is freed only makes it look sooner.
  *
- * BROKEN=1 to 5 put mistakes in, to see that the checks can fail: 1 charges after the page was
+ * A grant of one who does not take it (it is stopped) may end whenever somebody looks, which covers every
+ * length of time.
+ *
+ * BROKEN=1 to 7 put mistakes in, to see that the checks can fail: 1 charges after the page was
  * created, 2 does not repair what the dead have left, 3 sweeps slots but leaves accounts as they are,
  * 4 gives the charge back before the driver has the page back (seen by who looks twice: TURNS=2),
- * 5 looks and charges without the mutex.
+ * 5 looks and charges without the mutex, 6 does not count grants as charged, 7 leaves the grants of the
+ * dead as they are.
  */
 #ifndef BROKEN
 #define BROKEN 0
 #endif
 #define N 3
-#define PAGES 2
+#ifndef PAGES
+#define PAGES 2 /* with 1 there are two who compete for what the third gives */
+#endif
 #ifndef ROUNDS
 #define ROUNDS 1 /* pages that each worker wants, one after the other */
 #endif
@@ -38,13 +46,14 @@
 #define SUM(a) (a[0] + a[1] + a[2])
 
 #define CHARGE \
-	d_step { charged[ME] = charged[ME] + 1; assert(SUM(charged) <= PAGES) }
+	d_step { charged[ME] = charged[ME] + 1; assert(SUM(charged) + SUM(granted) <= PAGES) }
 
 byte charged[N]; /* of each account, in the segment */
 byte held[N];    /* pages that the driver has given out */
 bit used[N];     /* the slot is taken, in the segment */
 bit asked[N];    /* a reclaim is pending, in the segment */
-bit freed;       /* the futex word: a change is all that counts */
+byte granted[N]; /* given up for this one by others, in the segment */
+bit waits[N];    /* it waits for a page, and has asked the others, in the segment */
 bit alive[N];
 bit idle[N];
 bit inner[N];    /* the mutex of the ledger in each process */
@@ -62,8 +71,12 @@ inline sweep(j)
 		:: BROKEN != 3 -> charged[j] = 0
 		:: else -> skip
 		fi;
+		if
+		:: BROKEN != 7 -> granted[j] = 0
+		:: else -> skip
+		fi;
+		waits[j] = 0;
 		asked[j] = 0;
-		freed = 1 - freed;
 		j++
 	:: j < N && (!used[j] || alive[j]) -> j++
 	:: j == N -> j = 0; break
@@ -75,7 +88,13 @@ inline repair(j)
 {
 	sweep(j);
 	do
-	:: j < N && !used[j] && BROKEN != 3 -> charged[j] = 0; j++
+	:: j < N && !used[j] && BROKEN != 3 ->
+		charged[j] = 0;
+		if
+		:: BROKEN != 7 -> granted[j] = 0
+		:: else -> skip
+		fi;
+		j++
 	:: j < N && (used[j] || BROKEN == 3) -> j++
 	:: j == N -> j = 0; break
 	od
@@ -106,18 +125,66 @@ inline unlock()
 	owner = NOBODY
 }
 
-/* The sum over the accounts as it is made under the mutex: one load after the other. */
+#define STALE(i) (granted[i] && i != ME && (late || !waits[i] || !alive[i]))
+
+/*
+ * kv_coord_grant_expire(): of those who wait no more, or (late) have not taken it in time. Grants
+ * change under the mutex only, so that one step stands for three stores.
+ */
+inline expire(late)
+{
+	if
+	:: BROKEN != 7 && (granted[0] || granted[1] || granted[2]) ->
+		atomic {
+			if
+			:: late = 0
+			:: late = 1
+			fi;
+			d_step {
+				if
+				:: STALE(0) -> granted[0] = 0
+				:: else -> skip
+				fi;
+				if
+				:: STALE(1) -> granted[1] = 0
+				:: else -> skip
+				fi;
+				if
+				:: STALE(2) -> granted[2] = 0
+				:: else -> skip
+				fi;
+				late = 0
+			}
+		}
+	:: else -> skip
+	fi
+}
+
+#define COUNTED (BROKEN == 6 -> 0 : SUM(granted))
+
+/* The sum over the accounts as it is made under the mutex: one load after the other of what can fall
+ * without it. */
 inline read_sum(s)
 {
-	s = charged[0];
+	expire(late);
+	s = charged[0] + COUNTED;
 	s = s + charged[1];
 	s = s + charged[2]
+}
+
+/* kv_coord_grant_give(): one page to the first who waits for one. First the charge falls, then the
+ * grant rises; whoever dies in between leaves the page to all. */
+inline give_to(i)
+{
+	waits[i] && used[i] && !granted[i] && i != ME ->
+		charged[ME] = charged[ME] - 1;
+		d_step { granted[i] = 1; assert(SUM(charged) + SUM(granted) <= PAGES) }
 }
 
 proctype Worker() provided (alive[(_pid - 1) % N])
 {
 	byte i = 0, j = 0, k = 0, s = 0;
-	bit got = 0, more = 0, seen = 0;
+	bit got = 0, more = 0, late = 0;
 
 	do
 	:: i == ROUNDS -> break
@@ -139,6 +206,10 @@ proctype Worker() provided (alive[(_pid - 1) % N])
 			unlock()
 		fi;
 		k = 0;
+		if
+		:: !got -> waits[ME] = 1
+		:: else -> skip
+		fi;
 		do
 		:: got || k == TURNS -> break
 		:: !got && k < TURNS ->
@@ -148,12 +219,20 @@ proctype Worker() provided (alive[(_pid - 1) % N])
 			:: BROKEN != 2 -> sweep(j)
 			:: else -> skip
 			fi;
-			seen = freed;
 			more = 0;
+			/* kv_coord_grant_take() */
+			if
+			:: granted[ME] ->
+				granted[ME] = 0;
+				charged[ME] = charged[ME] + 1;
+				got = 1
+			:: else -> skip
+			fi;
 			read_sum(s);
 			if
-			:: s < PAGES -> CHARGE; got = 1
-			:: s >= PAGES ->
+			:: got -> skip
+			:: !got && s < PAGES -> CHARGE; got = 1
+			:: !got && s >= PAGES ->
 				do
 				:: j < N ->
 					if
@@ -168,14 +247,12 @@ proctype Worker() provided (alive[(_pid - 1) % N])
 			fi;
 			unlock();
 			inner[ME] = 0;
-			/* kv_coord_wait_sleep(): something is freed, or the turn is over */
-			if
-			:: more && !got && freed != seen -> skip
-			:: true -> skip
-			fi;
+			/* kv_coord_wait_sleep() */
 			atomic { !inner[ME] -> inner[ME] = 1 };
 			k = (more || got -> k + 1 : TURNS)
 		od;
+		/* end_wait() without the mutex: what was granted at the last moment is lost */
+		waits[ME] = 0;
 		if
 		:: got ->
 			/* The driver gives it out, then the account says so. */
@@ -197,6 +274,8 @@ proctype Worker() provided (alive[(_pid - 1) % N])
 /* Gives what is idle, answers. Lives as long as its process. */
 proctype Agent() provided (alive[(_pid - 1) % N])
 {
+	byte j = 0;
+
 end_agent:
 	do
 	:: asked[ME] ->
@@ -205,18 +284,28 @@ end_agent:
 		if
 		:: idle[ME] && held[ME] > 0 && BROKEN != 4 ->
 			held[ME] = held[ME] - 1;
-			/* lower(): first what is held, then what is charged, without the segment's mutex */
-			charged[ME] = held[ME];
-			freed = 1 - freed
+			/* lower(): first what is held, then what is charged; to who waits, under the
+			 * segment's mutex, or, if that is not to be had, to all, without it */
+			if
+			:: waits[0] || waits[1] || waits[2] ->
+				lock(j);
+				if
+				:: give_to(0)
+				:: give_to(1)
+				:: give_to(2)
+				:: else -> skip
+				fi;
+				unlock()
+			:: true -> skip
+			fi;
+			charged[ME] = held[ME]
 		:: idle[ME] && held[ME] > 0 && BROKEN == 4 ->
 			charged[ME] = held[ME] - 1;
-			held[ME] = held[ME] - 1;
-			freed = 1 - freed
+			held[ME] = held[ME] - 1
 		:: else -> skip
 		fi;
 		inner[ME] = 0;
-		asked[ME] = 0;
-		freed = 1 - freed
+		asked[ME] = 0
 	od
 }
 
@@ -266,7 +355,8 @@ init
 		fi;
 		do
 		:: j < N ->
-			assert(alive[j] || charged[j] == 0);
+			assert(alive[j] || (charged[j] == 0 && granted[j] == 0));
+			assert(waits[j] == 0);
 			assert(!alive[j] || charged[j] == held[j]);
 			j++
 		:: j == N -> break
