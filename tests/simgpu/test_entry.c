@@ -2,6 +2,7 @@
 /* test_entry.c - look-ups, versions, provoked failures, what is reported at exit. */
 #include <dlfcn.h>
 #include <stdio.h>
+#include <time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -223,6 +224,30 @@ Test(entry, a_violation_or_a_fault_changes_the_exit_status)
 	cr_assert(strstr(text, "\"violations\": 1"));
 	cr_assert_eq(child_status(faulty, text, sizeof(text)), 97);
 	cr_assert(strstr(text, "\"faults\": 1"));
+}
+
+static double milliseconds(CUdeviceptr *ret)
+{
+	struct timespec before, after;
+
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	ok(cuMemAlloc_v2(ret, MIB));
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	return (after.tv_sec - before.tv_sec) * 1e3 +
+	       (double)(after.tv_nsec - before.tv_nsec) / 1e6;
+}
+
+/* Never that anything is quick enough: only that it takes at least so long. */
+Test(entry, a_call_takes_the_time_that_is_set_for_it)
+{
+	CUdeviceptr p;
+
+	setenv("SIMGPU_CALL_NS", "cuMemFree_v2:20000,cuNoSuchCall:1,cuMemAlloc_v2:40000000,", 1);
+	start();
+	for (int i = 0; i < 2; i++) {
+		cr_assert_geq(milliseconds(&p), 40);
+		ok(cuMemFree_v2(p));
+	}
 }
 
 Test(entry, devices_look_as_the_environment_says)
