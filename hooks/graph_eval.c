@@ -351,6 +351,7 @@ static int evaluate_all(struct kv_exec *exec, uint64_t losses)
 		kv_shadows_clear(e.shadows); /* who writes what and when is not known */
 	kv_steady_begin(&exec->steady, losses);
 	exec->steady.look_ahead = kv_hooks.config.ahead;
+	exec->steady.grid = kv_planes_grid();
 	for (; e.position < exec->record.n_nodes; e.position++)
 		visit(&e, &exec->record.nodes[e.position]);
 	e.steady = e.steady && !e.no_memory && !e.named;

@@ -2,6 +2,8 @@
 /* graph_steady.c - see graph_steady.h. */
 #include "hooks/graph_steady.h"
 
+#include "hooks/planes.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -187,6 +189,13 @@ void kv_steady_end(
 	for (uint32_t i = 0; i < n; i++)
 		for (uint32_t k = 0; k < s->groups[i].n_kept; k++)
 			keep_window(&s->groups[i], s->groups[i].kept[k]);
+	for (uint32_t i = 0; i < n; i++)
+		for (uint32_t k = 0; k < s->groups[i].n_windows; k++) {
+			struct kv_window *w = &s->groups[i].windows[k];
+
+			w->reach =
+				kv_planes_reach(w->low, w->high, s->groups[i].use.stride, s->grid);
+		}
 	merge_kills(s);
 	SET(s->seen, shadows ? kv_shadows_last(shadows) : 0);
 	if (!s->number && quick)
@@ -244,10 +253,10 @@ static bool in_windows(struct kv_group *g, uint64_t row, uint64_t ahead)
 		return false;
 	for (uint32_t i = 0; i < g->n_windows; i++)
 		if (low >= g->windows[i].low && high <= g->windows[i].high) {
-			if (!ahead || high + ahead <= g->windows[i].high ||
-				g->told == g->windows[i].high)
+			if (!ahead || high + ahead <= g->windows[i].reach ||
+				low >= g->windows[i].reach || g->told == g->windows[i].reach)
 				return true;
-			g->told = g->windows[i].high;
+			g->told = g->windows[i].reach;
 			return false;
 		}
 	return false;

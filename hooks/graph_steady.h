@@ -30,6 +30,7 @@ enum {
 /* Bytes from row 0 of each plane of a group: [low, high) has memory in all of them. */
 struct kv_window {
 	uint64_t low, high;
+	uint64_t reach; /* see kv_planes_reach(); set by kv_steady_end() */
 };
 
 struct kv_group {
@@ -49,6 +50,7 @@ struct kv_kill {
 
 struct kv_steady {
 	bool valid, never;
+	uint64_t grid;   /* kv_planes_grid() */
 	bool look_ahead; /* a launch whose next writes may need new pages is evaluated in full once
 			  */
 	uint64_t losses; /* kv_core_losses() before the touches that windows rest on */

@@ -48,6 +48,18 @@ void kv_planes_write(
  */
 uint32_t kv_planes_ahead(const struct kv_space *space, uint64_t *ret_pages, uint32_t room);
 uint64_t kv_planes_near(void);
+/* Readers count rows in steps of so many, and reach a page up to one step before writers do. 0: not
+ * known. */
+uint64_t kv_planes_grid(void);
+/* Of [0, high) from row 0 of a plane: where the last whole step ends; high, if there is none beyond
+ * low. A write beyond it makes readers leave the range. */
+static inline uint64_t kv_planes_reach(
+	uint64_t low, uint64_t high, uint64_t row_stride, uint64_t grid)
+{
+	uint64_t reach = grid && row_stride ? high / row_stride / grid * grid * row_stride : high;
+
+	return reach > low ? reach : high;
+}
 /* [inside] [hot] */
 void kv_planes_read(const struct kv_extent *extent);
 /*

@@ -32,6 +32,7 @@
 struct window {
 	_Atomic uint64_t low, high;
 	_Atomic uint64_t revision; /* as of this kv_planes_revision() */
+	_Atomic uint64_t reach;    /* who writes beyond it is about to leave; at most high */
 	_Atomic uint32_t ahead;    /* enum ahead */
 };
 
@@ -73,6 +74,9 @@ struct kv_planes {
 	/* Rises when a window has come NEAR. atomic: relaxed; whoever raises it pokes the agent,
 	 * which synchronises */
 	_Atomic uint64_t n_near;
+	/* All extents that were read are multiples of so many rows; 0: none so far. atomic: relaxed
+	 */
+	_Atomic uint64_t grid;
 	/* Rises when planes are forgotten or cleared. atomic: relaxed */
 	_Atomic uint64_t n_changes;
 };

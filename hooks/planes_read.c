@@ -28,6 +28,19 @@ struct found {
 	uint64_t from, end;
 };
 
+/* [mutex] What all extents have in common. */
+static void learn_grid(const struct kv_extent *x)
+{
+	uint64_t a = (x->live - x->plane) / x->row_stride, b = GET(kv_planes.grid), rest;
+
+	while (b) {
+		rest = a % b;
+		a = b;
+		b = rest;
+	}
+	SET(kv_planes.grid, a);
+}
+
 /* [mutex] Notes the extent in p. */
 static void note_extent(struct plane *p, const struct kv_extent *x, struct kv_reservation *r,
 	uint64_t revision, struct found *found)
@@ -37,6 +50,8 @@ static void note_extent(struct plane *p, const struct kv_extent *x, struct kv_re
 	bool news =
 		GET(p->revision) != revision || GET(p->end) != x->end || from < GET(p->dead_from);
 
+	if (x->live < x->end && x->row_stride)
+		learn_grid(x);
 	if (GET(p->end) != x->end)
 		SET(p->proven, false);
 	SET(p->end, x->end);

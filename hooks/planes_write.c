@@ -88,13 +88,13 @@ static void note_written(struct plane *p, uint64_t base, uint64_t row_stride,
 		SET(p->high, high);
 }
 
-/* The write after the next one of this length may leave the window: its next page will be wanted.
- */
+/* After the next write but one of this length the window may be left, by it or by who reads it: its
+ * next page will be wanted. */
 static inline void look_ahead(struct window *w, const struct kv_written *span)
 {
 	struct kv_reservation *r;
 
-	if (kv_likely(span->high + 2 * (span->high - span->low) <= GET(w->high)) ||
+	if (kv_likely(span->high + 2 * (span->high - span->low) <= GET(w->reach)) ||
 		GET(w->ahead) != FAR || !kv_hooks.config.ahead)
 		return;
 	SET(w->ahead, NEAR);
@@ -110,12 +110,16 @@ static void add_window(struct plane *p, struct kv_reservation *r, const struct k
 	uint64_t page = kv_reservation_page_size(r), base = kv_reservation_base(r);
 	uint32_t at = atomic_fetch_add_explicit(&p->next_window, 1, memory_order_relaxed);
 	struct window *w = &p->windows[at % N_WINDOWS];
+	uint64_t p_base = GET(p->base), high;
 
 	SET(w->high, 0); /* in between it fits nothing */
 	SET(w->low, base + (span->low - base) / page * page);
 	SET(w->revision, kv_planes_revision());
 	SET(w->ahead, FAR);
-	SET(w->high, base + (span->high - base + page - 1) / page * page);
+	high = base + (span->high - base + page - 1) / page * page;
+	SET(w->reach, p_base + kv_planes_reach(span->low - p_base, high - p_base,
+				       GET(p->row_stride), kv_planes_grid()));
+	SET(w->high, high);
 	look_ahead(w, span);
 }
 
@@ -186,6 +190,11 @@ void kv_planes_write(
 uint64_t kv_planes_near(void)
 {
 	return GET(kv_planes.n_near);
+}
+
+uint64_t kv_planes_grid(void)
+{
+	return GET(kv_planes.grid);
 }
 
 uint32_t kv_planes_ahead(const struct kv_space *space, uint64_t *pages, uint32_t room)
