@@ -100,7 +100,7 @@ def coordinator(build, seed):
                   [sys.executable, SOURCE / "tests/chaos/chaos.py", chaos / "libkvshim-points.so",
                    build / "tests/simgpu/lib", chaos / "chaos_worker", chaos / "chaos_watch", build / "shim/kvshim", SOURCE,
                    "--seconds", 600, "--seed", seed, "--all-points"])
-    yield Job("model of the coordinator", [SOURCE / "tests/model/run", SOURCE / "tests/model/coord.pml", 2],
+    yield Job("model of the coordinator", [SOURCE / "tests/model/run", SOURCE / "tests/model/coord.pml", 1, 1, 1],
               again=False)
 
 
