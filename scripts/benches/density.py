@@ -20,8 +20,8 @@ kvshim; the same for the oracle, which pays for rows that are attended to only, 
   streams        an array for each of eight slots (-np 8), all decoded in one batch: neighbours are read as far as the longest
   separate       no slot is read further than its own rows: as eight servers with a slot each
 
-"away" is the same with KVSHIM_IDLE_MS=60000, which README.md recommends (or what --away says; the default of kvshim is never): a
-server that has had no work for a minute moves its cache to host memory and takes it back with the next request.
+"away" is the same with KVSHIM_IDLE_MS=30000 (or what --away says; the default of kvshim is never): a server that has had no work for
+half a minute moves its cache to host memory and takes it back with the next request.
 
 Then: streams at equal memory on a device of 80 GiB beside the model's weights, all slots busy all the time, in 99 % of the
 steps (what is missing in the others is spilled to host memory) and in all of them; and fleets. Shorter runs of the real engine
@@ -51,7 +51,7 @@ import kvserver  # noqa: E402
 from kvengine import Failure, Skip  # noqa: E402
 from kvmodel import MODELS, Speeds, clipped, made_trace, most, read_trace  # noqa: E402
 
-SLOTS, CONTEXT, AWAY_S = 8, 8192, 60.0
+SLOTS, CONTEXT, AWAY_S = 8, 8192, 30.0
 WANTED, WANTED_TIMES = 0.4, 1.5
 DEVICE, RESERVE = 80 << 30, 2 << 30  # a device, and what context and compute buffers take of it
 WEIGHTS = {"Llama-2-13B": 26 << 30, "Llama-3.1-8B": 16 << 30, "Qwen2.5-7B": 15 << 30, "DeepSeek-V2-Lite": 31 << 30,
@@ -93,14 +93,14 @@ def side_by_side(function, jobs):
 class Timelines:
     """What happens to cells, once for all models and contexts for which it is the same."""
 
-    def __init__(self, requests):
-        self.requests, self.known = requests, []
+    def __init__(self, requests, modes):
+        self.requests, self.modes, self.known = requests, modes, []
 
     def prepare(self):
         """The first of each kind, on all processors."""
         jobs, kinds = [], set()
         for model in MODELS:
-            for mode in MODES:
+            for mode in self.modes:
                 ctx = contexts(model, mode)[0]
                 kind = (tuple(model.windows()), mode, ctx if mode.name != "as it comes" else model.longest > CONTEXT)
                 if kind not in kinds:
@@ -259,9 +259,9 @@ def main():
     parser.add_argument("--linger", type=float, default=kvmodel.LINGER_S, metavar="SECONDS",
                         help="how long the page beyond live rows is kept (KVSHIM_LINGER_MS; default: 5)")
     parser.add_argument("--away", type=float, default=AWAY_S, metavar="SECONDS",
-                        help="when a server without work moves its cache to host memory (KVSHIM_IDLE_MS; default: 60)")
+                        help="when a server without work moves its cache to host memory (KVSHIM_IDLE_MS; default: 30)")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="fewer requests")
+    parser.add_argument("--quick", action="store_true", help="fewer requests, contexts and ways to keep slots")
     parser.add_argument("--build", default=str(ROOT / "build"))
     parser.add_argument("--svg", help="writes a picture")
     parser.add_argument("--no-engine", action="store_true", help="the simulator alone")
@@ -275,11 +275,11 @@ def main():
     part = requests[:1000] if args.quick else requests
     if len(part) < len(requests):
         source += f", the first {len(part)} of them"
-    rows, missing, lines = [], None, Timelines(part)
+    rows, missing, lines = [], None, Timelines(part, [m for m in MODES if not args.quick or m.name not in ("kept", "half")])
     lines.prepare()
     for model in MODELS:
-        for mode in MODES:
-            rows += [one_server(lines, model, mode, ctx, args.linger, args.away) for ctx in contexts(model, mode)]
+        for mode in lines.modes:
+            rows += [one_server(lines, model, mode, ctx, args.linger, args.away) for ctx in contexts(model, mode)[:1 if args.quick else None]]
     rows += side_by_side(equal_memory, [(model, part) for model in reversed(MODELS)])[::-1]
     rows += [fleet(lines, n, n, args.linger) for n in ((10, 100) if args.quick else (10, 100, 1000, 10000))]
     if not args.no_engine:
