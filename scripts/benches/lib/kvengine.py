@@ -65,13 +65,15 @@ class Work:
 def backed_now(place, pid, sizes, expected):
     """(bytes backed of the reservations of these sizes, whether one is static). What has died goes within a second, and pages
     come ahead of the work; the simulator's clock counts tokens, and these steps take milliseconds: so it waits a little."""
-    for _ in range(40):
+    last, since = None, 0
+    while since < 12:  # times without a change
         found = [r for r in (place.stat(pid) or {}).get("reservations", []) if r["requested_bytes"] in sizes]
         if len(found) != len(sizes):
             raise Failure(f"reservations of {sizes} bytes expected: {found}")
         backed = sum(r["backed_bytes"] for r in found)
         if backed == expected:
             break
+        last, since = backed, since + 1 if backed == last else 0
         time.sleep(0.05)
     return backed, any(r["static"] for r in found)
 
