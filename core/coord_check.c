@@ -129,6 +129,10 @@ int kv_coord_check_sums(const struct kv_coord_segment *segment, char *text, uint
 	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++) {
 		struct kv_coord_account account;
 
+		if (i >= segment->used_end && __atomic_load_n(&segment->slots[i].state,
+						      __ATOMIC_ACQUIRE) != KV_COORD_FREE)
+			return wrong(-EPROTO, text, text_size, "slot %u is in use, sums look at %u",
+				i, segment->used_end);
 		kv_coord_read_account(segment, i, &account);
 		if (kv_coord_check_account(&account, segment->gpu_total, text, text_size) != 0)
 			return -EPROTO;

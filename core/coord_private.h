@@ -60,6 +60,17 @@ uint64_t kv_coord_now_ns(void);
 int kv_coord_lock_within(struct kv_coord *coord, uint64_t timeout_ns);
 /* Takes back the slots of the dead. Locked. Returns how many are in use. */
 uint32_t kv_coord_sweep(struct kv_coord *coord);
+/*
+ * How many accounts a sum has to look at. Rises before a slot is taken, falls in a sweep, and is
+ * believed as far as there are slots. at_least: the caller's own, which is always among them.
+ * Locked.
+ */
+static inline uint32_t kv_coord_used_end(const struct kv_coord_segment *segment, uint32_t at_least)
+{
+	uint32_t end = segment->used_end > at_least ? segment->used_end : at_least;
+
+	return end < KV_COORD_SLOTS ? end : KV_COORD_SLOTS;
+}
 /* Makes the sums of the segment anew. Locked. */
 void kv_coord_sum(struct kv_coord_segment *segment);
 /* True if the slot that was claimed is still this process's. Locked, or it may just have changed.

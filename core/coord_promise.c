@@ -14,7 +14,7 @@ void kv_coord_ledger_seen(void *ctx, uint64_t free_bytes, uint64_t total_bytes)
 
 	if (!kv_coord_is_mine(coord) || kv_coord_ledger_lock(coord, LOCK_NS) != 0)
 		return;
-	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++) {
+	for (uint32_t i = 0, end = kv_coord_used_end(segment, 0); i < end; i++) {
 		kv_coord_read_account(segment, i, &account);
 		explained = kv_coord_add(explained, kv_coord_add(account.held, account.native));
 	}
@@ -34,7 +34,7 @@ static bool can_promise(struct kv_coord *coord, uint64_t reserve, uint64_t nativ
 	uint64_t overcommit = 0, asked, there;
 
 	kv_coord_sum(segment);
-	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++) {
+	for (uint32_t i = 0, end = kv_coord_used_end(segment, 0); i < end; i++) {
 		kv_coord_read_account(segment, i, &account);
 		if (account.overcommit > overcommit)
 			overcommit = account.overcommit;

@@ -33,7 +33,7 @@
 
 #define KV_COORD_MAGIC 0x6d6968732d76766bull /* "kvv-shim" */
 #define KV_COORD_LAYOUT 3u
-#define KV_COORD_SLOTS 128u
+#define KV_COORD_SLOTS 256u
 #define KV_COORD_ROWS 64u /* reservations shown per process; more are counted, not listed */
 #define KV_COORD_COMMANDS 8u
 #define KV_COORD_DECISIONS 64u
@@ -205,7 +205,10 @@ struct kv_coord_segment {
 	uint32_t n_waiting; /* accounts that wait; atomic, a hint only */
 	uint64_t n_repairs; /* times that a holder of the mutex had died */
 	uint64_t n_decisions; /* entry n is decisions[(n - 1) % KV_COORD_DECISIONS] */
-	uint64_t reserved[22];
+	uint32_t used_end;    /* slots from here on are free, and their accounts zero: who sums up
+				 looks no further; see kv_coord_used_end() */
+	uint32_t pad;
+	uint64_t reserved[21];
 	struct kv_coord_decision decisions[KV_COORD_DECISIONS];
 	struct kv_coord_account accounts[KV_COORD_SLOTS]; /* by slot index */
 	struct kv_coord_slot slots[KV_COORD_SLOTS];
@@ -213,7 +216,7 @@ struct kv_coord_segment {
 
 _Static_assert(sizeof(pthread_mutex_t) <= 64, "the mutex fits its space");
 _Static_assert(sizeof(struct kv_coord_slot) % 8 == 0, "slots keep their alignment");
-_Static_assert(sizeof(struct kv_coord_account) == 160, "accounts keep their shape");
+_Static_assert(sizeof(struct kv_coord_account) == 176, "accounts keep their shape");
 _Static_assert(sizeof(struct kv_coord_command) == 72, "commands keep their shape");
 _Static_assert(sizeof(struct kv_coord_decision) == 136, "decisions keep their shape");
 

@@ -90,7 +90,7 @@ uint32_t kv_coord_sweep(struct kv_coord *coord)
 {
 	struct kv_coord_segment *segment = coord->file.segment;
 	struct kv_coord_owner self;
-	uint32_t n_used = 0, n_freed = 0;
+	uint32_t n_used = 0, n_freed = 0, end = 0;
 
 	kv_coord_owner_self(&self);
 	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++) {
@@ -101,8 +101,10 @@ uint32_t kv_coord_sweep(struct kv_coord *coord)
 			n_freed++;
 		} else {
 			n_used++;
+			end = i + 1;
 		}
 	}
+	segment->used_end = end;
 	if (n_freed) {
 		kv_coord_sum(segment);
 		__atomic_add_fetch(&segment->freed, 1, __ATOMIC_RELEASE);
@@ -114,9 +116,9 @@ uint32_t kv_coord_sweep(struct kv_coord *coord)
 void kv_coord_sum(struct kv_coord_segment *segment)
 {
 	struct kv_coord_account account, sum = {0};
-	uint32_t n_waiting = 0;
+	uint32_t n_waiting = 0, end = kv_coord_used_end(segment, 0);
 
-	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++) {
+	for (uint32_t i = 0; i < end; i++) {
 		kv_coord_read_account(segment, i, &account);
 		sum.charged =
 			kv_coord_add(sum.charged, kv_coord_add(account.charged, account.granted));
@@ -218,6 +220,8 @@ static int claim(struct kv_coord *coord, const struct kv_coord_request *request)
 		if (kv_coord_file_mark(&coord->file, i) == -EAGAIN)
 			continue;
 		KV_COORD_POINT("claim: marked");
+		if (segment->used_end <= i)
+			segment->used_end = i + 1;
 		memset(&segment->accounts[i], 0, sizeof(segment->accounts[i]));
 		segment->accounts[i].activity_ns = kv_coord_now_ns();
 		begin_write(slot);

@@ -73,7 +73,7 @@ void kv_coord_snapshot(struct kv_coord *coord, uint64_t asks, uint64_t residency
 	policy->now_ns = kv_coord_now_ns();
 	policy->residency_ns = residency_ns;
 	ret_snapshot->charged = 0;
-	for (uint32_t i = 0; i < KV_COORD_SLOTS; i++) {
+	for (uint32_t i = 0, end = kv_coord_used_end(segment, coord->index + 1); i < end; i++) {
 		struct kv_policy_process *process = &policy->processes[policy->n];
 
 		kv_coord_read_account(segment, i, &account);

@@ -27,7 +27,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define KV_POLICY_MAX 128u /* processes */
+#define KV_POLICY_MAX 256u /* processes */
 #define KV_POLICY_DECISIONS (4u * KV_POLICY_MAX + 1)
 #define KV_POLICY_TEXT 96u
 

@@ -217,6 +217,31 @@ Test(segment, every_slot_taken_is_told_as_such)
 	cr_assert_eq(place_join(&coord, NULL, 0), -EUSERS);
 }
 
+/* Sums look at accounts up to the last slot in use: that end rises with who comes, falls when the
+ * dead are looked for, and is not believed beyond the slots. */
+Test(segment, what_is_in_use_ends_where_it_is_said_to)
+{
+	struct kv_coord *a = join(), *b = join(), *c = join();
+	struct kv_coord_segment *segment = kv_coord_segment(a);
+
+	cr_assert_eq(segment->used_end, 3u);
+	kv_coord_leave(b);
+	b = join();
+	cr_assert_eq(kv_coord_slot_index(b), 1u);
+	cr_assert_eq(segment->used_end, 3u);
+	kv_coord_leave(c);
+	kv_coord_leave(b);
+	b = join();
+	cr_assert_eq(segment->used_end, 2u);
+	segment->accounts[0].promised = 5;
+	segment->accounts[1].promised = 7;
+	segment->used_end = UINT32_MAX;
+	kv_coord_sum(segment);
+	cr_assert_eq(segment->promised_total, 12u);
+	kv_coord_leave(b);
+	kv_coord_leave(a);
+}
+
 Test(segment, what_is_put_is_what_is_read_and_a_put_after_leaving_is_lost)
 {
 	struct kv_coord *keeper = join(), *coord = join();
