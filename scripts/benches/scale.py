@@ -7,7 +7,7 @@ Counts, not times: instructions (callgrind) of the shim, or of core alone over a
                     pages from all of them; giving up 16 dead ones; making one more
   by pages          10^3 to 10^6 in one reservation: touching, taking 16, giving up 16; and for each page: backing it, moving
                     it to host memory, and the bytes of the books
-  by processes      1 to 128, as many as a segment has slots for: a charge that a lease pays for, one that takes the mutex, a
+  by processes      1 to 256, as many as a segment has slots for: a charge that a lease pays for, one that takes the mutex, a
                     decision of the policy, a turn of one who waits, joining
 
 Slope: of the least-squares line through the logarithms. 0 is a constant, 1 proportional. What is done for every
@@ -96,8 +96,8 @@ SERIES = [
     Series("processes", "a turn of one who waits", of_slots("wait")),
     Series("processes", "joining and leaving", of_slots("join")),
 ]
-STEPS = {"reservations": (1, 4, 16, 64, 256, 1024, 4096), "pages": (1000, 10000, 100000, 1000000), "processes": (1, 2, 4, 8, 16, 32, 64, 128)}
-QUICK = {"reservations": (1, 64, 1024), "pages": (1000, 10000), "processes": (1, 8, 128)}
+STEPS = {"reservations": (1, 4, 16, 64, 256, 1024, 4096), "pages": (1000, 10000, 100000, 1000000), "processes": (1, 2, 4, 8, 16, 32, 64, 128, 256)}
+QUICK = {"reservations": (1, 64, 1024), "pages": (1000, 10000), "processes": (1, 8, 256)}
 
 
 def slope(points):
