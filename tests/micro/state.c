@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -51,9 +52,14 @@ static const struct kv_coord_slot *slot_in(const char *path)
 	const struct kv_coord_slot *found;
 	struct kv_coord_segment *segment;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat info;
 
 	if (fd < 0)
 		return NULL;
+	if (fstat(fd, &info) != 0 || info.st_size != sizeof(*segment)) {
+		close(fd); /* of another version */
+		return NULL;
+	}
 	segment = mmap(NULL, sizeof(*segment), PROT_READ, MAP_SHARED, fd, 0);
 	close(fd);
 	if (segment == MAP_FAILED)
