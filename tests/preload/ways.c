@@ -4,14 +4,18 @@
  *
  * usage: ways WAY SITUATION
  *   WAY        as in driver.h: linked, dlsym, dlsym_old, dlvsym, dlvsym_old, proc_v1, proc_v2,
- * proc_v2_flag_1 SITUATION  plain early    before the constructors of any library fork     each
- * call in a forked child as well: it must be the driver's own answer threads  two threads, each on
- * its own devices
+ *              proc_v2_flag_1
+ *   SITUATION  plain
+ *              early    before the constructors of any library
+ *              fork     each call in a forked child as well: it must be the driver's own answer
+ *              threads  two threads, each on its own devices
  *
  * Every pointer that the way leads to must be the wrapper that libkvshim.so exports under that
  * name. Then each entry point's snippet runs. An entry point without a snippet fails.
  */
+#include <dirent.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,13 +209,35 @@ static int run_arguments(int argc, char **argv, bool early)
 	return test(way, strcmp(argv[2], "threads") ? 1 : 2);
 }
 
+static void remove_all(const char *directory)
+{
+	DIR *dir = opendir(directory);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			unlinkat(dirfd(dir), entry->d_name, 0);
+	if (dir)
+		closedir(dir);
+	rmdir(directory);
+}
+
 /* Runs before the constructor of any library. */
 static void before_constructors(int argc, char **argv, char **env)
 {
+	char segments[] = P_tmpdir "/kvshim-ways-XXXXXX";
+	bool early = argc == 3 && !strcmp(argv[2], "early");
 	int rc;
 
 	environ = env; /* libc's own constructor has not run either */
+	/* Who ends before its constructors is not asked to clean up: its segments stay. */
+	if (early && (!mkdtemp(segments) || setenv("KVSHIM_DIR", segments, 1) != 0)) {
+		perror(segments);
+		_exit(1);
+	}
 	rc = run_arguments(argc, argv, true);
+	if (early)
+		remove_all(segments);
 	if (rc >= 0 && rc != 2) {
 		fflush(stdout);
 		exit(rc);
