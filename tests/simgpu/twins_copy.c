@@ -137,5 +137,5 @@ void twin_copy_f32_q(const struct sim_call *call)
 	if (c.to_n[2] == 1)
 		write_rows(call, &c, 32, block);
 	else if (dense(c.from_stride, c.n, 1, 4) && dense(c.to_stride, c.n, 32, block))
-		twin_transform(call, c.to, c.n / 32 * block);
+		twin_transform(call, c.to, c.n / 32 * block, block);
 }

@@ -14,7 +14,6 @@
 #include "twins.h"
 
 #define TWIN_CHUNK 65536 /* bytes that one access moves at most */
-#define TWIN_PIECE 512   /* divides it; bytes of a cache that are taken for one thing */
 
 static inline int64_t twin_i64(const struct sim_call *call, int at)
 {
@@ -60,9 +59,10 @@ bool twin_read(const struct sim_call *call, uint64_t addr, uint64_t size);
  * so, as a rotation or a scaling of zeros does. A shift goes over all of a cache, also over rows
  * that nobody will ever attend to: pieces that read as zero are compared only with
  * SIMGPU_DEAD_STRICT=1. They are not written, so that a row that was lost is found out by the next
- * token that attends to it.
+ * token that attends to it. piece: bytes, of which each row is a whole number: a piece with the end
+ * of one row and the begin of the next would tell a lost one from its neighbour.
  */
-bool twin_transform(const struct sim_call *call, uint64_t addr, uint64_t size);
+bool twin_transform(const struct sim_call *call, uint64_t addr, uint64_t size, uint32_t piece);
 
 /* The template arguments behind the name of an instance. */
 const char *twin_template(const struct sim_call *call);

@@ -51,45 +51,65 @@ static bool all_zero(const uint8_t *bytes, size_t size)
 	return !size || (!bytes[0] && !memcmp(bytes, bytes + 1, size - 1));
 }
 
+/* How many bytes from here on are pieces of the same kind: all of them zero, or none of them. */
+static size_t alike(const uint8_t *bytes, size_t size, size_t piece, bool *ret_zero)
+{
+	size_t n = size < piece ? size : piece;
+
+	*ret_zero = all_zero(bytes, n);
+	while (n < size) {
+		size_t m = size - n < piece ? size - n : piece;
+
+		if (all_zero(bytes + n, m) != *ret_zero)
+			break;
+		n += m;
+	}
+	return n;
+}
+
 /* What a shift reads: see twins_ggml.h. */
-static bool read_kept(const struct sim_call *call, uint64_t addr, uint8_t *bytes, size_t size)
+static bool read_kept(
+	const struct sim_call *call, uint64_t addr, uint8_t *bytes, size_t size, size_t piece)
 {
 	pthread_once(&once, read_environment);
 	if (dead_strict)
 		return sim_read(call, addr, bytes, size);
 	if (!sim_read_dead(call, addr, bytes, size))
 		return false;
-	for (size_t at = 0; at < size; at += TWIN_PIECE) {
-		size_t n = size - at < TWIN_PIECE ? size - at : TWIN_PIECE;
+	for (size_t at = 0, n; at < size; at += n) {
+		bool zero;
 
-		if (!all_zero(bytes + at, n) && !sim_read(call, addr + at, bytes + at, n))
+		n = alike(bytes + at, size - at, piece, &zero);
+		if (!zero && !sim_read(call, addr + at, bytes + at, n))
 			return false;
 	}
 	return true;
 }
 
-bool twin_transform(const struct sim_call *call, uint64_t addr, uint64_t size)
+bool twin_transform(const struct sim_call *call, uint64_t addr, uint64_t size, uint32_t piece)
 {
 	uint8_t buffer[TWIN_CHUNK];
+	size_t chunk;
+
+	if (!piece || piece > sizeof(buffer))
+		piece = 1;
+	chunk = sizeof(buffer) / piece * piece;
 
 	for (uint64_t part = 0; size; part++) {
-		size_t n = size < sizeof(buffer) ? size : sizeof(buffer);
-		if (!read_kept(call, addr, buffer, n))
+		size_t n = size < chunk ? size : chunk;
+
+		if (!read_kept(call, addr, buffer, n, piece))
 			return false;
-		bool zero = all_zero(buffer, n);
-		/* Rows differ: what was zero in a chunk that is not stays zero, piece by piece, and
-		 * is not written at all: if it was lost, the ideal memory still has it. */
-		if (zero && !sim_probe(call, addr, n, true))
-			return false;
-		for (size_t at = 0; !zero && at < n; at += TWIN_PIECE) {
-			size_t m = n - at < TWIN_PIECE ? n - at : TWIN_PIECE;
-			if (all_zero(buffer + at, m)) {
-				if (!sim_probe(call, addr + at, m, true))
-					return false;
-				continue;
-			}
-			twin_pattern(call, part << 32 | at, buffer + at, m);
-			if (!sim_write(call, addr + at, buffer + at, m))
+		/* Rows differ: what is zero stays zero, piece by piece, and is not written at all:
+		 * if it was lost, the ideal memory still has it. */
+		for (size_t at = 0, m; at < n; at += m) {
+			bool zero;
+
+			m = alike(buffer + at, n - at, piece, &zero);
+			if (!zero)
+				twin_pattern(call, part << 32 | at, buffer + at, m);
+			if (zero ? !sim_probe(call, addr + at, m, true)
+				 : !sim_write(call, addr + at, buffer + at, m))
 				return false;
 		}
 		addr += n;

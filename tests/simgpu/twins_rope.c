@@ -123,7 +123,8 @@ void twin_rope(const struct sim_call *call)
 	if (r.indices && r.stride)
 		rope_rows(call, &r, bytes);
 	else if (r.source == r.target && r.contiguous)
-		twin_transform(call, r.source, (uint64_t)(r.tokens * r.heads * r.elements) * bytes);
+		twin_transform(call, r.source, (uint64_t)(r.tokens * r.heads * r.elements) * bytes,
+			(uint32_t)r.elements * bytes);
 }
 
 /* rms_norm_mul_rope_f32 <block, has_ff, target>: grid is (heads, tokens, streams). */
