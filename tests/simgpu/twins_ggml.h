@@ -13,7 +13,8 @@
 
 #include "twins.h"
 
-#define TWIN_CHUNK 65536 /* bytes that one access moves at most */
+#define TWIN_CHUNK 65536       /* bytes that one access moves at most */
+#define TWIN_PAGE (2ull << 20) /* all pages are multiples */
 
 static inline int64_t twin_i64(const struct sim_call *call, int at)
 {
@@ -59,8 +60,9 @@ bool twin_read(const struct sim_call *call, uint64_t addr, uint64_t size);
  * so, as a rotation or a scaling of zeros does. A shift goes over all of a cache, also over rows
  * that nobody will ever attend to: pieces that read as zero are compared only with
  * SIMGPU_DEAD_STRICT=1. They are not written, so that a row that was lost is found out by the next
- * token that attends to it. piece: bytes, of which each row is a whole number: a piece with the end
- * of one row and the begin of the next would tell a lost one from its neighbour.
+ * token that attends to it. piece: bytes, at least 1, of which each row is a whole number: one with
+ * the end of a row and the begin of the next would tell a lost row from its neighbour. For the same
+ * reason pieces end at pages, of which one can be gone and the one before it not.
  */
 bool twin_transform(const struct sim_call *call, uint64_t addr, uint64_t size, uint32_t piece);
 

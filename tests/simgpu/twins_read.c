@@ -51,14 +51,21 @@ static bool all_zero(const uint8_t *bytes, size_t size)
 	return !size || (!bytes[0] && !memcmp(bytes, bytes + 1, size - 1));
 }
 
-/* How many bytes from here on are pieces of the same kind: all of them zero, or none of them. */
-static size_t alike(const uint8_t *bytes, size_t size, size_t piece, bool *ret_zero)
-{
-	size_t n = size < piece ? size : piece;
+/* Pieces of a shift; see twins_ggml.h. */
+struct pieces {
+	uint32_t bytes;
+	uint32_t phase; /* bytes of the first one that lie before what is looked at */
+};
 
+/* How many bytes are in pieces of the same kind: all of them zero, or none of them. */
+static size_t alike(const uint8_t *bytes, size_t size, const struct pieces *p, bool *ret_zero)
+{
+	size_t n = p->bytes - p->phase;
+
+	n = size < n ? size : n;
 	*ret_zero = all_zero(bytes, n);
 	while (n < size) {
-		size_t m = size - n < piece ? size - n : piece;
+		size_t m = size - n < p->bytes ? size - n : p->bytes;
 
 		if (all_zero(bytes + n, m) != *ret_zero)
 			break;
@@ -67,9 +74,9 @@ static size_t alike(const uint8_t *bytes, size_t size, size_t piece, bool *ret_z
 	return n;
 }
 
-/* What a shift reads: see twins_ggml.h. */
-static bool read_kept(
-	const struct sim_call *call, uint64_t addr, uint8_t *bytes, size_t size, size_t piece)
+/* Reads, and compares what the shift has to have kept. */
+static bool read_kept(const struct sim_call *call, uint64_t addr, uint8_t *bytes, size_t size,
+	struct pieces pieces)
 {
 	pthread_once(&once, read_environment);
 	if (dead_strict)
@@ -79,9 +86,10 @@ static bool read_kept(
 	for (size_t at = 0, n; at < size; at += n) {
 		bool zero;
 
-		n = alike(bytes + at, size - at, piece, &zero);
+		n = alike(bytes + at, size - at, &pieces, &zero);
 		if (!zero && !sim_read(call, addr + at, bytes + at, n))
 			return false;
+		pieces.phase = 0; /* where kinds change a piece begins */
 	}
 	return true;
 }
@@ -89,31 +97,28 @@ static bool read_kept(
 bool twin_transform(const struct sim_call *call, uint64_t addr, uint64_t size, uint32_t piece)
 {
 	uint8_t buffer[TWIN_CHUNK];
-	size_t chunk;
 
-	if (!piece || piece > sizeof(buffer))
-		piece = 1;
-	chunk = sizeof(buffer) / piece * piece;
+	for (uint64_t done = 0, n; done < size; done += n) {
+		struct pieces pieces = {piece, (uint32_t)(done % piece)};
 
-	for (uint64_t part = 0; size; part++) {
-		size_t n = size < chunk ? size : chunk;
-
-		if (!read_kept(call, addr, buffer, n, piece))
+		n = TWIN_PAGE - (addr + done) % TWIN_PAGE;
+		n = n < sizeof(buffer) ? n : sizeof(buffer);
+		n = n < size - done ? n : size - done;
+		if (!read_kept(call, addr + done, buffer, n, pieces))
 			return false;
 		/* Rows differ: what is zero stays zero, piece by piece, and is not written at all:
 		 * if it was lost, the ideal memory still has it. */
 		for (size_t at = 0, m; at < n; at += m) {
 			bool zero;
 
-			m = alike(buffer + at, n - at, piece, &zero);
+			m = alike(buffer + at, n - at, &pieces, &zero);
+			pieces.phase = 0;
 			if (!zero)
-				twin_pattern(call, part << 32 | at, buffer + at, m);
-			if (zero ? !sim_probe(call, addr + at, m, true)
-				 : !sim_write(call, addr + at, buffer + at, m))
+				twin_pattern(call, done + at, buffer + at, m);
+			if (zero ? !sim_probe(call, addr + done + at, m, true)
+				 : !sim_write(call, addr + done + at, buffer + at, m))
 				return false;
 		}
-		addr += n;
-		size -= n;
 	}
 	return true;
 }
