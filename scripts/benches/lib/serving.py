@@ -34,7 +34,7 @@ def environment(build, folder, shared, device, o):
         segments = folder / "segments"
         segments.mkdir(exist_ok=True)
         env.update(LD_PRELOAD=str(build / "shim/libkvshim.so"), KVSHIM_DIR=str(segments), KVSHIM_LOG="warn", KVSHIM_MIN_SIZE="4M",
-                   KVSHIM_SCOPE="all", KVSHIM_OVERCOMMIT="16G", KVSHIM_IDLE_MS=str(int(o.idle_ms / o.speed)))
+                   KVSHIM_SCOPE="all", KVSHIM_HOST_BUDGET="16G", KVSHIM_IDLE_MS=str(int(o.idle_ms / o.speed)))
     return env
 
 
