@@ -2,16 +2,6 @@
 /* coord_grant.c - see coord_grant.h. */
 #include "core/coord_grant.h"
 
-static void put64(uint64_t *field, uint64_t value)
-{
-	__atomic_store_n(field, value, __ATOMIC_RELAXED);
-}
-
-static uint64_t get64(const uint64_t *field)
-{
-	return __atomic_load_n(field, __ATOMIC_RELAXED);
-}
-
 void kv_coord_grant_ask(struct kv_coord *coord, uint32_t slot)
 {
 	uint64_t *word = &coord->file.segment->accounts[slot].asked_by[coord->index / 64];

@@ -34,11 +34,6 @@ static inline struct kv_coord_account *account_of(struct kv_coord *coord)
 	return &coord->file.segment->accounts[coord->index];
 }
 
-static inline void put64(uint64_t *field, uint64_t value)
-{
-	__atomic_store_n(field, value, __ATOMIC_RELAXED);
-}
-
 /*
  * Takes the segment's mutex within timeout_ns, or at once or not at all while it is known not to be
  * had: the waits of one call of the program, however many there are, do not add up. Errors of

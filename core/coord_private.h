@@ -52,6 +52,17 @@ static inline uint64_t kv_coord_minus(uint64_t a, uint64_t b)
 	return a > b ? a - b : 0;
 }
 
+/* A field of an account: others read it without the mutex. */
+static inline void put64(uint64_t *field, uint64_t value)
+{
+	__atomic_store_n(field, value, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t get64(const uint64_t *field)
+{
+	return __atomic_load_n(field, __ATOMIC_RELAXED);
+}
+
 uint64_t kv_coord_now_ns(void);
 /*
  * Takes the segment's mutex; repairs what a dead holder has left. -ETIMEDOUT; -EPROTO: the mutex is

@@ -15,20 +15,10 @@
 
 #include "core/coord.h"
 #include "tests/memory/check.h"
+#include "tests/memory/other.h"
 
 #define N_FIRST 13 /* 208 MiB of the device's 256 */
 #define N_MORE 6   /* 96 MiB of the other one */
-
-static int to_other, from_other;
-
-/* Both are here. */
-static void meet(void)
-{
-	char byte = 'x';
-
-	CHECK(write(to_other, &byte, 1) == 1);
-	CHECK(read(from_other, &byte, 1) == 1);
-}
 
 static CUcontext context_of(int device)
 {
@@ -137,15 +127,11 @@ static int run(int device, uint8_t value)
 
 int main(void)
 {
-	int forth[2], back[2], status = 1, failed;
-	pid_t pid;
+	int status = 1, failed;
+	pid_t pid = fork_other();
 
-	if (pipe(forth) || pipe(back) || (pid = fork()) < 0)
+	if (pid < 0)
 		return 1;
-	to_other = pid ? forth[1] : back[1];
-	from_other = pid ? back[0] : forth[0];
-	close(pid ? forth[0] : forth[1]);
-	close(pid ? back[1] : back[0]);
 	failed = run(pid ? 0 : 1, pid ? 1 : 51);
 	if (!pid)
 		return failed;

@@ -22,23 +22,13 @@
 #include <unistd.h>
 
 #include "tests/memory/check.h"
+#include "tests/memory/other.h"
 
 #define N_BUFFERS 12 /* 192 MiB of the device's 256 */
 #define ROUNDS 6
 #define SET_PAGES (N_BUFFERS * BIG / PAGE)
 #define SHARE_PAGES (SET_PAGES * 2 / 3) /* 128 MiB */
 #define WINDOW_PAGES 64                 /* of a process at work */
-
-static int to_other, from_other;
-
-/* Both are here. */
-static void meet(void)
-{
-	char byte = 'x';
-
-	CHECK(write(to_other, &byte, 1) == 1);
-	CHECK(read(from_other, &byte, 1) == 1);
-}
 
 static uint8_t value_of(int buffer, int round, uint8_t base)
 {
@@ -114,15 +104,11 @@ static int run(bool is_first, uint8_t base)
 
 int main(void)
 {
-	int forth[2], back[2], status = 1, failed;
-	pid_t pid;
+	int status = 1, failed;
+	pid_t pid = fork_other();
 
-	if (pipe(forth) || pipe(back) || (pid = fork()) < 0)
+	if (pid < 0)
 		return 1;
-	to_other = pid ? forth[1] : back[1];
-	from_other = pid ? back[0] : forth[0];
-	close(pid ? forth[0] : forth[1]);
-	close(pid ? back[1] : back[0]);
 	failed = run(pid, pid ? 1 : 101);
 	fflush(stdout);
 	if (!pid)

@@ -76,3 +76,15 @@ void kill_child(struct child *child)
 	kill(child->pid, SIGKILL);
 	reap(child);
 }
+
+int body_hold_the_mutex(struct child *self)
+{
+	struct kv_coord *coord;
+
+	if (place_join(&coord, NULL, 0) != 0 || kv_coord_lock(coord) != 0)
+		return 1;
+	ready_and_wait(self);
+	kv_coord_unlock(coord);
+	kv_coord_leave(coord);
+	return 0;
+}

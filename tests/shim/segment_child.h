@@ -21,6 +21,8 @@ struct kv_coord *join(void);
 struct child start(int (*body)(struct child *self));
 /* In the child. */
 void ready_and_wait(struct child *self);
+/* A body: joins, takes the segment's mutex, and lets go of it when it is told to go on. */
+int body_hold_the_mutex(struct child *self);
 /* Waits for its end; its status. */
 int reap(struct child *child);
 /* Tells it to go on and waits for its end. */

@@ -177,18 +177,6 @@ Test(grant, one_that_gives_up_uses_what_it_got_and_leaves_the_rest)
 	check(&c);
 }
 
-static int body_hold_the_mutex(struct child *self)
-{
-	struct kv_coord *coord;
-
-	if (place_join(&coord, NULL, 0) != 0 || kv_coord_lock(coord) != 0)
-		return 1;
-	ready_and_wait(self);
-	kv_coord_unlock(coord);
-	kv_coord_leave(coord);
-	return 0;
-}
-
 Test(grant, without_the_mutex_what_is_given_is_free_and_nobody_waits_for_it)
 {
 	struct member a = full(), b = member(0, LONG_NS);

@@ -319,18 +319,6 @@ Test(shared_ledger, one_that_dies_instead_of_answering_leaves_its_pages_to_who_w
 	check(&m);
 }
 
-static int body_hold_the_mutex(struct child *self)
-{
-	struct kv_coord *coord;
-
-	if (place_join(&coord, NULL, 0) != 0 || kv_coord_lock(coord) != 0)
-		return 1;
-	ready_and_wait(self);
-	kv_coord_unlock(coord);
-	kv_coord_leave(coord);
-	return 0;
-}
-
 Test(shared_ledger, a_mutex_that_is_never_let_go_of_stops_nobody_for_longer_than_the_bound)
 {
 	struct member m = member(0, 100000000);

@@ -26,18 +26,6 @@ static int body_join_and_leave(struct child *self)
 	return 0;
 }
 
-static int body_hold_the_mutex(struct child *self)
-{
-	struct kv_coord *coord;
-
-	if (place_join(&coord, NULL, 0) != 0 || kv_coord_lock(coord) != 0)
-		return 1;
-	ready_and_wait(self);
-	kv_coord_unlock(coord);
-	kv_coord_leave(coord);
-	return 0;
-}
-
 /* As if killed between two stores of a write: the sequence number is odd for good. */
 static int body_die_writing(struct child *self)
 {
